@@ -1,0 +1,87 @@
+"""Every exception of orbistem, each with a remedy in its text: what was wanted, what was got, what to do.
+
+No class has an ``__init__`` of its own: an exception raised on a Dask worker must unpickle on the client.
+Each is also the built-in kind that a caller would expect, so ``except ValueError`` keeps working.
+"""
+
+from typing import Protocol
+
+__all__ = [
+    "ClosedError",
+    "FormatError",
+    "InputError",
+    "MissingExtraError",
+    "OptionError",
+    "OrbistemError",
+    "OutputError",
+    "ShapeError",
+    "VersionError",
+    "require_stack",
+]
+
+
+class OrbistemError(Exception):
+    """Base of all exceptions that orbistem raises on purpose."""
+
+
+class ShapeError(OrbistemError, ValueError):
+    """An array has the wrong axes."""
+
+
+class InputError(OrbistemError, ValueError):
+    """The data cannot be analysed: no usable pattern, a single pattern, a centre outside the frame."""
+
+
+class OptionError(OrbistemError, ValueError):
+    """An option has a value that it cannot take."""
+
+
+class FormatError(OrbistemError, ValueError):
+    """A file cannot be read: unknown format, damaged, or its content was not named precisely enough."""
+
+
+class MissingExtraError(OrbistemError, ImportError):
+    """An optional dependency is not installed; the text names ``pip install "orbistem[extra]"``."""
+
+
+class OutputError(OrbistemError, OSError):
+    """A result cannot be written: folder occupied, folder in use, disk full, no permission."""
+
+
+class VersionError(OrbistemError, ValueError):
+    """A file or a run was written by a version of orbistem that this one does not understand."""
+
+
+class ClosedError(OrbistemError, RuntimeError):
+    """Something lazy was used after its file had been closed."""
+
+
+class _HasShape(Protocol):
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+
+def require_stack(name: str, array: _HasShape) -> None:
+    """Check that an array is a stack of patterns.
+
+    Parameters
+    ----------
+    name : str
+        What the caller knows the array as; used in the message.
+    array : array-like with a shape
+        Should have shape (n, ky, kx).
+
+    Raises
+    ------
+    ShapeError
+        If the array has not exactly three axes.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> require_stack("patterns", np.zeros((5, 32, 32)))
+    """
+    shape = tuple(array.shape)
+    if len(shape) != 3:
+        remedy = f"for one pattern pass {name}[None]" if len(shape) == 2 else "flatten the scan axes into one"
+        raise ShapeError(f"{name}: want (n, ky, kx), got {shape}; {remedy}")
