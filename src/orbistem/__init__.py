@@ -6,7 +6,7 @@ The public names are loaded when first used, so that ``import orbistem`` is quic
 import importlib
 from typing import Final
 
-__version__: Final = "0.1.0"
+__version__ = "0.1.0"
 
 __all__ = ["FitConfig", "Result", "Scan", "__version__", "fit", "load", "open"]
 
