@@ -1,0 +1,373 @@
+"""The report's pictures: each function fills one figure from the run's files and returns it as a PNG."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from orbistem.plot.latent import latent_plane, manifold
+from orbistem.plot.layout import scan_layout, unit_label
+from orbistem.plot.maps import Kind, active_latents, angle_map, scalar_map
+from orbistem.plot.patterns import centre_cross, mask_overlay, pattern
+from orbistem.plot.training import EvidenceCurve, eigenvalue_spectrum, evidence_curves
+from orbistem.report.files import RunFiles, numbers, section
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = [
+    "MAP_VIEWS",
+    "MapView",
+    "Picture",
+    "angle_picture",
+    "latent_pictures",
+    "manifold_picture",
+    "map_pictures",
+    "mean_picture",
+    "plane_picture",
+    "spectrum_picture",
+    "training_picture",
+]
+
+DOTS_PER_INCH = 132
+EXAMPLES_SHOWN = 8
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Picture:
+    """One picture with its caption. ``data_uri`` holds the PNG; ``wide`` pictures get the whole row."""
+
+    data_uri: str
+    title: str
+    caption: str = ""
+    wide: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MapView:
+    """How one variable of maps.nc is shown, and in which group of the page."""
+
+    name: str
+    group: Literal["fit", "beam", "symmetry"]
+    kind: Kind | Literal["angle"]
+    title: str
+    caption: str = ""
+
+
+MAP_VIEWS: tuple[MapView, ...] = (
+    MapView(
+        name="residual",
+        group="fit",
+        kind="ratio",
+        title="Residual",
+        caption="1 (white): only noise is left. Red: something that the latents do not describe.",
+    ),
+    MapView(
+        name="evidence",
+        group="fit",
+        kind="even",
+        title="Evidence",
+        caption="Low: a pattern unlike the others.",
+    ),
+    MapView(name="dose", group="beam", kind="counts", title="Dose", caption="Total of each pattern."),
+    MapView(
+        name="com_x",
+        group="beam",
+        kind="signed",
+        title="Centre of mass, kx",
+        caption="Shift of the pattern to the right (red) or left (blue).",
+    ),
+    MapView(
+        name="com_y",
+        group="beam",
+        kind="signed",
+        title="Centre of mass, ky",
+        caption="Shift of the pattern downwards (red) or upwards (blue).",
+    ),
+    MapView(
+        name="broken",
+        group="symmetry",
+        kind="signed",
+        title="Broken symmetry",
+        caption="Distance from the reference, in standard deviations.",
+    ),
+    MapView(name="orientation", group="symmetry", kind="angle", title="Orientation"),
+    MapView(name="handedness", group="symmetry", kind="signed", title="Handedness"),
+    MapView(name="n_fold", group="symmetry", kind="even", title="Share of n-fold symmetry"),
+    MapView(name="mirror", group="symmetry", kind="even", title="Mirror correlation"),
+    MapView(name="mirror_angle", group="symmetry", kind="angle", title="Mirror axis"),
+)
+
+
+def latent_pictures(files: RunFiles) -> list[Picture]:
+    """One map per latent, active ones first as they are stored."""
+    maps = files.maps
+    if "latent" not in maps or not np.isfinite(maps["latent"].values).any():
+        return []
+    pictures = []
+    for index, active in enumerate(active_latents(maps)):
+        fig, ax = _map_axes(files)
+        scalar_map(ax, maps, "latent", index=index, title="")
+        title = f"Latent {index + 1}" + ("" if active else " (not active)")
+        pictures.append(
+            Picture(data_uri=_png(fig), title=title, caption=_latent_caption(files, index, active))
+        )
+    return pictures
+
+
+def angle_picture(files: RunFiles) -> Picture | None:
+    """The angle map, with its colour wheel."""
+    if "angle" not in files.maps or not np.isfinite(files.maps["angle"].values).any():
+        return None
+    fig, ax = _map_axes(files, extra_width=0.75)
+    angle_map(ax, files.maps, title="")
+    caption = (
+        "Colour: direction. The paler, the less certain; white: no preferred direction; grey: not measured. "
+        "Turns that the symmetry of a site makes equal have one colour."
+    )
+    return Picture(data_uri=_png(fig), title="Angle", caption=caption)
+
+
+def map_pictures(files: RunFiles, group: str) -> list[Picture]:
+    """The maps of one group of `MAP_VIEWS`, as far as the run has them."""
+    pictures = []
+    for view in MAP_VIEWS:
+        if view.group != group or view.name not in files.maps:
+            continue
+        variable = files.maps[view.name]
+        if not np.issubdtype(variable.dtype, np.number) or not np.isfinite(variable.values).any():
+            continue
+        layers: list[int | None] = [None]
+        if variable.ndim > files.maps["dose"].ndim if "dose" in files.maps else False:
+            layers = list(range(variable.shape[-1]))
+        for layer in layers:
+            fig, ax = _map_axes(files, extra_width=0.75 if view.kind == "angle" else 0.0)
+            if view.kind == "angle":
+                angle_map(ax, files.maps, name=view.name, title="")
+            else:
+                scalar_map(ax, files.maps, view.name, index=layer, kind=view.kind, title="")
+            title = view.title if layer is None else f"{view.title}, {_layer_name(files, view.name, layer)}"
+            pictures.append(Picture(data_uri=_png(fig), title=title, caption=view.caption))
+    return pictures
+
+
+def plane_picture(files: RunFiles) -> Picture | None:
+    """Every position in the plane of the first two latents."""
+    maps = files.maps
+    if "latent" not in maps or "angle" not in maps or not np.isfinite(maps["latent"].values).any():
+        return None
+    fig, ax = _axes(3.9, 3.3)
+    second = 1 if sum(active_latents(maps)) > 1 else None
+    marks = None if files.examples is None else files.examples.get("example_latent")
+    latent_plane(ax, maps, second=second, examples=None if marks is None else marks.values[:EXAMPLES_SHOWN])
+    caption = "One point per position, coloured by its angle." + (
+        " Numbers: the patterns below." if marks is not None and second is not None else ""
+    )
+    return Picture(data_uri=_png(fig), title="Latent plane", caption=caption)
+
+
+def manifold_picture(files: RunFiles) -> Picture | None:
+    """Decoded patterns above the measured patterns of the nearest positions."""
+    examples = files.examples
+    if examples is None or "template" not in examples or "nearest" not in examples:
+        return None
+    decoded, measured = examples["template"].values, examples["nearest"].values
+    shown = min(len(decoded), EXAMPLES_SHOWN)
+    if shown == 0:
+        return None
+    background = examples["mean"].values if "mean" in examples else None
+    rows = 2 if background is None else 3
+    fig = _figure(1.25 * shown + 0.6, 1.28 * rows + 0.35)
+    axes = fig.subplots(rows, shown, squeeze=False)
+    manifold(
+        axes,
+        decoded[:shown],
+        measured[:shown],
+        background=background,
+        valid=_valid(files),
+        unit=_counted(files),
+    )
+    caption = (
+        "Top: what the model says the pattern is at points along the latents, at the angle of the position. "
+        "Below it: the measured pattern of the position nearest to that point; at a low dose a single "
+        "pattern is mostly noise. Last: what distinguishes the point from the mean pattern."
+    )
+    return Picture(data_uri=_png(fig), title="Decoded and measured patterns", caption=caption, wide=True)
+
+
+def mean_picture(files: RunFiles) -> Picture | None:
+    """The mean pattern with centre and mask."""
+    examples = files.examples
+    if examples is None or "mean" not in examples:
+        return None
+    fig, ax = _axes(3.9, 3.3)
+    mean = examples["mean"].values
+    valid = _valid(files)
+    centre = section(files.run, "centre")
+    centre_px = numbers(centre.get("px"))
+    scale, unit = _pixel_scale(files)
+    middle = (centre_px[0], centre_px[1]) if len(centre_px) == 2 else None
+    drawn = pattern(
+        ax,
+        mean,
+        valid=valid,
+        scale="root",
+        pixel_scale=scale,
+        centre_px=middle,
+        unit=unit,
+        colour_bar=True,
+        bar_label=f"{_counted(files)} (square-root scale)",
+    )
+    caption = ""
+    if valid is not None and not valid.all():
+        mask_overlay(ax, valid, drawn=drawn)
+        caption = f"Orange: {int((~valid).sum())} pixels that are not used. "
+    if middle is not None:
+        sd_px = numbers(centre.get("sd_px"))
+        sd = (sd_px[0] * scale[0], sd_px[1] * scale[1]) if len(sd_px) == 2 else None
+        centre_cross(ax, centre_sd=sd, reach=0.08 * mean.shape[0] * scale[0])
+        uncertain = f" ± ({sd_px[0]:.2f}, {sd_px[1]:.2f})" if sd else ""
+        caption += f"Cross: the centre, (ky, kx) = ({middle[0]:.2f}, {middle[1]:.2f}){uncertain} px."
+    return Picture(data_uri=_png(fig), title="Mean pattern", caption=caption)
+
+
+def training_picture(files: RunFiles) -> Picture | None:
+    """Evidence of every restart over the training steps."""
+    curves = _curves(section(files.run, "training"))
+    if not curves:
+        return None
+    fig, ax = _axes(3.9, 3.3)
+    evidence_curves(ax, curves)
+    caption = "The model is kept where the evidence of held-out patterns is best."
+    return Picture(data_uri=_png(fig), title="Training", caption=caption)
+
+
+def spectrum_picture(files: RunFiles) -> Picture | None:
+    """Steerable eigenvalues per order, and the edge of the noise."""
+    basis = section(files.run, "basis")
+    eigenvalues = _per_order(basis.get("eigenvalues"))
+    if not eigenvalues:
+        return None
+    edges = basis.get("edge")
+    if isinstance(edges, int | float):
+        limit = dict.fromkeys(eigenvalues, float(edges))
+    else:
+        limit = {order: values[0] for order, values in _per_order(edges).items() if values}
+    fig, ax = _axes(3.9, 3.3)
+    eigenvalue_spectrum(ax, eigenvalues, edge=limit)
+    caption = "What rises above the noise edge is signal and was kept."
+    return Picture(data_uri=_png(fig), title="Signal and noise by angular order", caption=caption)
+
+
+def _latent_caption(files: RunFiles, index: int, active: bool) -> str:
+    values = files.maps["latent"].values[..., index]
+    spread = float(np.nanstd(values))
+    sd_values = (
+        files.maps["latent_sd"].values[..., index] if "latent_sd" in files.maps else np.array([np.nan])
+    )
+    sd = float(np.nanmedian(sd_values)) if np.isfinite(sd_values).any() else float("nan")
+    known = f"Spread {spread:.2f}, uncertainty {sd:.2f}." if np.isfinite(sd) else f"Spread {spread:.2f}."
+    return known if active else known + " The data do not pay for it: read nothing into this map."
+
+
+def _layer_name(files: RunFiles, name: str, layer: int) -> str:
+    dim = str(files.maps[name].dims[-1])
+    value = files.maps.coords[dim].values[layer] if dim in files.maps.coords else layer + 1
+    return f"{dim} {value}"
+
+
+def _valid(files: RunFiles) -> np.ndarray[Any, np.dtype[np.bool_]] | None:
+    if files.examples is None or "pixel_valid" not in files.examples:
+        return None
+    return np.asarray(files.examples["pixel_valid"].values).astype(bool)
+
+
+def _counted(files: RunFiles) -> str:
+    return "electrons" if section(files.run, "noise").get("gain") is not None else "counts"
+
+
+def _pixel_scale(files: RunFiles) -> tuple[tuple[float, float], str]:
+    """Size of a detector pixel and its unit, from the coordinates of examples.nc."""
+    examples = files.examples
+    if examples is None or "ky" not in examples.coords or "kx" not in examples.coords:
+        return (1.0, 1.0), "px"
+    ky, kx = examples.coords["ky"], examples.coords["kx"]
+    if ky.size < 2 or kx.size < 2:
+        return (1.0, 1.0), "px"
+    scale = float(ky[1] - ky[0]), float(kx[1] - kx[0])
+    return scale, unit_label(kx.attrs.get("units")) or "px"
+
+
+def _curves(training: Mapping[str, Any]) -> list[EvidenceCurve]:
+    """Curves of all restarts; a restart without a curve of its own is a point at the end."""
+    restarts = [r for r in training.get("restarts") or [] if isinstance(r, Mapping)]
+    main = section(training, "curve")
+    last = numbers(main.get("step"))[-1:] or [1.0]
+    best = max((_final(r) for r in restarts), default=float("nan"))
+    curves, owner = [], None
+    for restart in restarts:
+        chosen = owner is None and _final(restart) == best
+        owner = restart if chosen else owner
+        own = section(restart, "curve") or (main if chosen else {})
+        name = ", ".join(f"{k} {restart[k]}" for k in ("start", "seed") if k in restart)
+        heldout = numbers(own.get("heldout")) or [_final(restart)]
+        step = numbers(own.get("step")) or last
+        train = numbers(own.get("train"))
+        curves.append(
+            EvidenceCurve(
+                name=name or "restart",
+                step=step,
+                train=train if len(train) == len(step) else [],
+                heldout=heldout if len(heldout) == len(step) else [],
+                chosen=chosen,
+            )
+        )
+    if not curves and main:
+        step, train, heldout = (numbers(main.get(name)) for name in ("step", "train", "heldout"))
+        curves = [EvidenceCurve(name="", step=step, train=train, heldout=heldout, chosen=True)]
+    return curves
+
+
+def _final(restart: Mapping[str, Any]) -> float:
+    heldout = restart.get("heldout")
+    values = numbers(heldout) if isinstance(heldout, list) else numbers([heldout])
+    return max(values, default=float("nan"))
+
+
+def _per_order(values: object) -> dict[int, list[float]]:
+    """Lists per angular order, from a list (index: order) or a table (name: order)."""
+    if isinstance(values, Mapping):
+        pairs = [(int(order), entry) for order, entry in values.items()]
+    elif isinstance(values, list):
+        pairs = list(enumerate(values))
+    else:
+        return {}
+    return {order: numbers(entry if isinstance(entry, list) else [entry]) for order, entry in pairs}
+
+
+def _map_axes(files: RunFiles, *, extra_width: float = 0.0) -> tuple[Figure, Axes]:
+    tall = 1.5 if scan_layout(files.maps).kind == "line" else 3.2
+    return _axes(3.9 + extra_width, tall)
+
+
+def _axes(width: float, height: float) -> tuple[Figure, Axes]:
+    fig = _figure(width, height)
+    return fig, fig.add_subplot()
+
+
+def _figure(width: float, height: float) -> Figure:
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), dpi=DOTS_PER_INCH, layout="constrained", facecolor="white")
+
+
+def _png(fig: Figure) -> str:
+    buffer = io.BytesIO()
+    fig.savefig(buffer, format="png", metadata={"Software": None})
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
