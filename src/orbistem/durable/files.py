@@ -1,0 +1,83 @@
+"""Write a file beside its final name, force it to disk, rename it; and checksums of what was written."""
+
+import hashlib
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from orbistem.durable.disk import Step, disk_error, no_step, remove, rename, sync_file, sync_folder
+from orbistem.durable.swap import swap_directory
+
+__all__ = ["atomic_write_bytes", "atomic_write_text", "sha256_file", "sha256_tree", "write_aside"]
+
+_CHUNK_BYTES = 1 << 20
+
+
+@contextmanager
+def write_aside(final: Path, *, on_step: Step = no_step) -> Iterator[Path]:
+    """Yield a path beside `final`; what was written there takes the final name only if all went well.
+
+    Parameters
+    ----------
+    final : Path
+        Where the file (or folder, such as a Zarr store) shall be in the end. A link is followed.
+    on_step : callable, optional
+        Called with "written", "synced" and "renamed"; for tests.
+
+    Yields
+    ------
+    Path
+        A sibling of `final` with the same suffix, which does not exist yet.
+
+    Raises
+    ------
+    OutputError
+        If the disk is full or the folder cannot be written; `final` is then as it was.
+    """
+    final = Path(os.path.realpath(final))
+    aside = final.with_name(f".{final.stem[:40]}.{os.getpid()}-{secrets.token_hex(4)}.partial{final.suffix}")
+    try:
+        yield aside
+        on_step("written")
+        if aside.is_dir():
+            swap_directory(aside, final)
+            return
+        sync_file(aside)
+        on_step("synced")
+        rename(aside, final)
+        on_step("renamed")
+        sync_folder(final.parent)
+    except OSError as error:
+        remove(aside)
+        raise disk_error(error, final) from error
+    except BaseException:
+        remove(aside)
+        raise
+
+
+def atomic_write_bytes(path: Path, content: bytes) -> None:
+    """Write a whole file, or leave the old one as it was."""
+    with write_aside(path) as aside:
+        aside.write_bytes(content)
+
+
+def atomic_write_text(path: Path, text: str) -> None:
+    """Write a whole UTF-8 file with line feeds as line ends, or leave the old one as it was."""
+    atomic_write_bytes(path, text.encode("utf-8"))
+
+
+def sha256_file(path: Path) -> str:
+    """Return the SHA-256 of a file's content, 64 hexadecimal digits."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def sha256_tree(directory: Path) -> dict[str, str]:
+    """Return the SHA-256 of every file below a folder, by its relative path with ``/``, sorted."""
+    files = sorted(path for path in directory.rglob("*") if path.is_file())
+    return {path.relative_to(directory).as_posix(): sha256_file(path) for path in files}

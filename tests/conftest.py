@@ -1,0 +1,36 @@
+"""What every test may use: a seeded generator, the folder of measured data, strict JAX."""
+
+import os
+import zlib
+from pathlib import Path
+
+# Read by JAX when it is first imported, here and in every process that a test starts.
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault("JAX_NUMPY_RANK_PROMOTION", "raise")
+os.environ.setdefault("JAX_NUMPY_DTYPE_PROMOTION", "strict")
+
+import numpy as np
+import pytest
+
+MEASURED_DATA_VARIABLE = "ORBISTEM_TEST_DATA"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--seed", type=int, default=2021, help="seed of every random number of the tests")
+
+
+@pytest.fixture
+def rng(request: pytest.FixtureRequest) -> np.random.Generator:
+    """A generator of its own for each test, the same in every run with the same --seed."""
+    seed = request.config.getoption("--seed")
+    return np.random.default_rng([seed, zlib.crc32(request.node.nodeid.encode())])
+
+
+@pytest.fixture(scope="session")
+def measured_data() -> Path:
+    """Folder of measured data sets, one folder each; the test is skipped where it is absent."""
+    given = os.environ.get(MEASURED_DATA_VARIABLE)
+    folder = Path(given) if given else Path(__file__).resolve().parents[2] / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip(f"measured data absent: no folder {folder}; name it in {MEASURED_DATA_VARIABLE}")
+    return folder
