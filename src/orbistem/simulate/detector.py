@@ -1,0 +1,148 @@
+"""From the fraction of the beam in each pixel to what a camera writes: descan, dose, spread, hot pixels.
+
+The order is that of the instrument: the pattern wanders (descan), electrons arrive one by one (Poisson), each may
+light several pixels (spread), and some pixels are hot. Spread after counting correlates the noise of neighbours, as
+in a real camera; blurring the expectation instead would not.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from orbistem.errors import OptionError, require_stack
+
+UINT16_MAX = 65535
+BLOCK = 256  # patterns at a time, so that float64 copies stay small
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DetectorOptions:
+    """A camera that is not perfect.
+
+    Attributes
+    ----------
+    psf_sd_px
+        Standard deviation of the spread of one electron's signal, pixels; above 0 the output is float32.
+    gain
+        Counts per electron.
+    descan_px
+        2 × 2: shift of the pattern, (ky, kx) in pixels, from the first to the last row (first entry) and from the first to
+        the last column (second entry) of the scan; its mean over the scan is zero.
+    hot_pixels
+        Number of pixels, drawn at random, that add `hot_counts` to every pattern.
+    hot_counts
+        Counts that a hot pixel adds.
+    """
+
+    psf_sd_px: float = 0.0
+    gain: float = 1.0
+    descan_px: tuple[tuple[float, float], tuple[float, float]] = ((0.0, 0.0), (0.0, 0.0))
+    hot_pixels: int = 0
+    hot_counts: int = 1000
+
+    def __post_init__(self) -> None:
+        if self.psf_sd_px < 0 or not self.gain > 0 or self.hot_pixels < 0 or self.hot_counts < 0:
+            raise OptionError(
+                "detector: want psf_sd_px >= 0, gain > 0, hot_pixels >= 0 and hot_counts >= 0, got "
+                f"{self.psf_sd_px}, {self.gain}, {self.hot_pixels} and {self.hot_counts}; correct the wrong one"
+            )
+
+
+def expose(
+    clean: np.ndarray,
+    *,
+    dose: float,
+    rng: np.random.Generator,
+    options: DetectorOptions | None = None,
+    scan_shape: tuple[int, int] | None = None,
+) -> np.ndarray:
+    """What the camera records of noise-free patterns.
+
+    Parameters
+    ----------
+    clean
+        (n, ky, kx), fraction of the beam in each pixel.
+    dose
+        Electrons in the beam per pattern.
+    rng
+        Draws the counts and the hot pixels.
+    options
+        Imperfections; None is a perfect counting camera.
+    scan_shape
+        (y, x) of the scan, needed only for descan.
+
+    Returns
+    -------
+    numpy.ndarray
+        (n, ky, kx), uint16 counts; float32 where a spread is asked for or counts exceed uint16.
+
+    Raises
+    ------
+    OptionError
+        A dose that is not positive, or descan without `scan_shape`.
+    """
+    require_stack("clean", clean)
+    if not (dose > 0 and np.isfinite(dose)):
+        raise OptionError(f"dose: want electrons per pattern above 0, got {dose}; give for instance 1e5")
+    options = DetectorOptions() if options is None else options
+    shifts = _descan_shifts(len(clean), options, scan_shape)
+    plain = options.psf_sd_px == 0 and options.gain == 1.0
+    out = np.empty(clean.shape, dtype=np.uint32 if plain else np.float32)
+    for start in range(0, len(clean), BLOCK):
+        block = clean[start : start + BLOCK].astype(np.float64)
+        if shifts is not None:
+            block = np.stack(
+                [shift_pattern(one, by) for one, by in zip(block, shifts[start : start + BLOCK], strict=True)]
+            )
+        counts = rng.poisson(dose * np.maximum(block, 0.0))
+        if plain:
+            out[start : start + BLOCK] = counts
+        else:
+            out[start : start + BLOCK] = options.gain * spread(counts.astype(np.float64), options.psf_sd_px)
+    if options.hot_pixels:
+        where = rng.choice(clean.shape[1] * clean.shape[2], size=options.hot_pixels, replace=False)
+        out.reshape(len(out), -1)[:, where] += out.dtype.type(options.hot_counts)
+    if plain:
+        return out.astype(np.uint16 if out.max(initial=0) <= UINT16_MAX else np.float32)
+    return out
+
+
+def shift_pattern(pattern: np.ndarray, by: np.ndarray) -> np.ndarray:
+    """Pattern (ky, kx) moved by (ky, kx) pixels; between pixels intensity is shared in proportion to area."""
+    out = pattern
+    for axis, distance in enumerate(by):
+        whole = int(np.floor(distance))
+        part = float(distance) - whole
+        out = (1 - part) * _roll_in_zeros(out, whole, axis) + part * _roll_in_zeros(out, whole + 1, axis)
+    return np.asarray(out)
+
+
+def spread(counts: np.ndarray, sd_px: float) -> np.ndarray:
+    """Each count of (n, ky, kx) spread as a Gaussian over its neighbours; the total is kept."""
+    if sd_px == 0:
+        return counts
+    from scipy.ndimage import gaussian_filter
+
+    return np.asarray(gaussian_filter(counts, sigma=(0, sd_px, sd_px), mode="reflect"))
+
+
+def _roll_in_zeros(pattern: np.ndarray, by: int, axis: int) -> np.ndarray:
+    out = np.zeros_like(pattern)
+    n = pattern.shape[axis]
+    if abs(by) < n:
+        source, target = [slice(None)] * 2, [slice(None)] * 2
+        source[axis], target[axis] = slice(max(0, -by), n - max(0, by)), slice(max(0, by), n - max(0, -by))
+        out[tuple(target)] = pattern[tuple(source)]
+    return out
+
+
+def _descan_shifts(n: int, options: DetectorOptions, scan_shape: tuple[int, int] | None) -> np.ndarray | None:
+    slope = np.array(options.descan_px, dtype=np.float64)
+    if not slope.any():
+        return None
+    if scan_shape is None or scan_shape[0] * scan_shape[1] != n:
+        raise OptionError(f"scan_shape: want (y, x) of {n} positions for descan, got {scan_shape}; give the scan's shape")
+    y, x = (np.linspace(-0.5, 0.5, size) if size > 1 else np.zeros(1) for size in scan_shape)
+    return np.asarray((y[:, None, None] * slope[0] + x[None, :, None] * slope[1]).reshape(n, 2))

@@ -1,0 +1,231 @@
+"""Convergent-beam patterns of a specimen: abTEM does the physics, this file the geometry of the detector.
+
+A pattern is the fraction of the beam that each detector pixel catches. abTEM samples the diffraction plane at
+λ/L (L: width of the box); every sample is spread evenly over its own λ/L wide rectangle, and a pixel takes
+the area that it shares with it. Pixels are square, and the beam's axis is at (N − 1)/2: between the middle pixels
+when N is even (31.5 for 64 px).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from orbistem.errors import OptionError
+from orbistem.progress import Progress, Silent
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+    from orbistem.simulate.structures import Specimen
+
+SAMPLES_PER_PIXEL = 2.0  # least number of diffraction samples across a detector pixel
+BATCH = 64  # probes at a time: 50 MB at 300 × 300
+ANTIALIAS = 2.0 / 3.0  # abTEM keeps scattering up to this part of the grid's own limit
+PROBE_MARGIN_A = 5.0  # least distance of a probe from its own periodic copy's scan, each side
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Optics:
+    """The microscope.
+
+    Attributes
+    ----------
+    voltage_kv, semiangle_mrad
+        Acceleration voltage, and the probe-forming semi-angle.
+    half_angle_mrad
+        Half the width of the square detector.
+    defocus
+        Å, positive is underfocus.
+    aberrations
+        Further polar aberration coefficients as abTEM names them, for instance (("C30", 1e4), ("C12", 5.0)), Å and rad.
+    source_sd
+        Standard deviation of the effective source, Å: patterns are averaged incoherently over 9 offsets
+        (exact for a pattern that varies as a polynomial of degree 5 over the source).
+    phonon_configurations, phonon_sd
+        Frozen phonons: number of configurations that are averaged (0: still atoms), displacement per axis in Å.
+    """
+
+    voltage_kv: float = 60.0
+    semiangle_mrad: float = 31.0
+    half_angle_mrad: float = 62.0
+    defocus: float = 0.0
+    aberrations: tuple[tuple[str, float], ...] = ()
+    source_sd: float = 0.0
+    phonon_configurations: int = 0
+    phonon_sd: float = 0.06
+
+    def __post_init__(self) -> None:
+        for name in ("voltage_kv", "semiangle_mrad", "half_angle_mrad"):
+            value = getattr(self, name)
+            if not value > 0:
+                raise OptionError(f"{name}: want a positive number, got {value}")
+        if self.source_sd < 0 or self.phonon_configurations < 0 or self.phonon_sd < 0:
+            raise OptionError("source_sd, phonon_configurations and phonon_sd: want numbers >= 0")
+        if self.half_angle_mrad < self.semiangle_mrad:
+            raise OptionError(
+                f"half_angle_mrad: want at least the semi-angle of {self.semiangle_mrad} mrad, "
+                f"got {self.half_angle_mrad}; the direct beam would miss the detector"
+            )
+
+
+def wavelength(voltage_kv: float) -> float:
+    """Relativistic electron wavelength, Å.
+
+    >>> round(wavelength(60.0), 5)
+    0.04866
+    """
+    from ase import units
+
+    energy_ev = voltage_kv * 1e3
+    rest_ev = units._me * units._c**2 / units._e
+    momentum = np.sqrt(energy_ev * (energy_ev + 2 * rest_ev)) * units._e / units._c
+    return float(units._hplanck / momentum * 1e10)
+
+
+def box_extent(optics: Optics, *, detector_px: int) -> float:
+    """Width of box, Å, that gives `SAMPLES_PER_PIXEL` diffraction samples across each detector pixel."""
+    pixel_mrad = 2 * optics.half_angle_mrad / detector_px
+    return SAMPLES_PER_PIXEL * wavelength(optics.voltage_kv) * 1e3 / pixel_mrad
+
+
+def bin_weights(n_samples: int, sample_mrad: float, *, detector_px: int, half_angle_mrad: float) -> np.ndarray:
+    """Share of each diffraction sample that each detector pixel catches along one axis, (detector_px, n_samples).
+
+    Samples stand at (i − n // 2) · sample_mrad and are sample_mrad wide.
+    """
+    pixel_mrad = 2 * half_angle_mrad / detector_px
+    low = (np.arange(detector_px)[:, None] - detector_px / 2) * pixel_mrad
+    left = (np.arange(n_samples)[None, :] - n_samples // 2 - 0.5) * sample_mrad
+    shared = np.minimum(low + pixel_mrad, left + sample_mrad) - np.maximum(low, left)
+    return np.maximum(shared, 0.0) / sample_mrad
+
+
+def clean_patterns(
+    specimen: Specimen,
+    positions: np.ndarray,
+    *,
+    optics: Optics,
+    detector_px: int = 64,
+    rng: np.random.Generator | None = None,
+    progress: Progress | None = None,
+) -> np.ndarray:
+    """Noise-free patterns, float32 (n, detector_px, detector_px) as (ky, kx): fraction of the beam in each pixel.
+
+    Parameters
+    ----------
+    specimen
+        What stands in the beam.
+    positions
+        (n, 2): (x, y) of the probe from the specimen's origin, Å.
+    optics
+        The microscope.
+    detector_px
+        Pixels along each side of the detector.
+    rng
+        Draws the frozen phonons; needed only for those.
+    progress
+        Told after each batch of probes.
+
+    Raises
+    ------
+    OptionError
+        A scan that leaves the box, or phonons without `rng`.
+    """
+    import abtem
+
+    positions = np.asarray(positions, dtype=np.float64)
+    size = specimen.atoms.cell.lengths()[:2]
+    spread = np.ptp(positions, axis=0)
+    if np.any(spread + 2 * PROBE_MARGIN_A > size):
+        raise OptionError(
+            f"scan: want at most {np.round(size - 2 * PROBE_MARGIN_A, 1)} Å (x, y), got {np.round(spread, 1)}; "
+            "a probe would meet the periodic copy of the specimen; scan less or build a larger box"
+        )
+    if optics.phonon_configurations and rng is None:
+        raise OptionError("rng: frozen phonons are random; pass a numpy Generator")
+    offsets, weights = _source_points(optics.source_sd)
+    gpts = tuple(_grid_points(length, optics) for length in size)
+    samples_mrad = wavelength(optics.voltage_kv) * 1e3 / size
+    across, down = (
+        bin_weights(n, step, detector_px=detector_px, half_angle_mrad=optics.half_angle_mrad).astype(np.float32)
+        for n, step in zip(gpts, samples_mrad, strict=True)
+    )
+    configurations = _configurations(specimen, optics, rng)
+    out = np.zeros((len(positions), detector_px, detector_px), dtype=np.float32)
+    progress = Silent() if progress is None else progress
+    progress.start("simulate", len(positions) * len(configurations) * len(offsets))
+    quiet = {
+        "precision": "float32",
+        "fftw.planning_effort": "FFTW_ESTIMATE",  # measured plans differ from run to run
+        "fftw.threads": 2,
+        "diagnostics.progress_bar": False,
+    }
+    with abtem.config.set(quiet):
+        probe = abtem.Probe(
+            energy=optics.voltage_kv * 1e3,
+            semiangle_cutoff=optics.semiangle_mrad,
+            defocus=optics.defocus,
+            aberrations=dict(optics.aberrations),
+        )
+        for atoms in configurations:
+            potential = abtem.Potential(
+                atoms, gpts=gpts, slice_thickness=specimen.slice_thickness, parametrization="lobato"
+            ).build(lazy=False)
+            for offset, weight in zip(offsets, weights / len(configurations), strict=True):
+                for start in range(0, len(positions), BATCH):
+                    block = positions[start : start + BATCH] + specimen.origin + offset
+                    waves = probe.multislice(potential, scan=abtem.CustomScan(block), lazy=False)
+                    sampled = waves.diffraction_patterns(max_angle="full", parity="same").array
+                    seen = np.matmul(across, np.matmul(sampled, down.T))
+                    out[start : start + BATCH] += np.float32(weight) * seen.transpose(0, 2, 1)  # to (ky, kx)
+                    progress.advance(len(block))
+    progress.finish()
+    return out
+
+
+def _grid_points(length: float, optics: Optics) -> int:
+    """Even number of points, quick to transform, that reaches the corner of the detector."""
+    corner_rad = np.sqrt(2) * optics.half_angle_mrad * 1e-3
+    return even_smooth(2 * corner_rad * length / (ANTIALIAS * wavelength(optics.voltage_kv)))
+
+
+def even_smooth(at_least: float) -> int:
+    """Smallest even number >= `at_least` with no prime factor above 5.
+
+    >>> even_smooth(281.2)
+    288
+    """
+    n = 2 * int(np.ceil(at_least / 2))
+    while True:
+        rest = n
+        for prime in (2, 3, 5):
+            while rest % prime == 0:
+                rest //= prime
+        if rest == 1:
+            return n
+        n += 2
+
+
+def _source_points(source_sd: float) -> tuple[np.ndarray, np.ndarray]:
+    """Offsets (x, y) in Å and weights of a Gaussian source: product of three-point Gauss–Hermite rules."""
+    if source_sd == 0:
+        return np.zeros((1, 2)), np.ones(1)
+    nodes, weights = np.polynomial.hermite_e.hermegauss(3)
+    weights = weights / weights.sum()
+    x, y = np.meshgrid(nodes, nodes)
+    return source_sd * np.stack([x.ravel(), y.ravel()], axis=1), np.outer(weights, weights).ravel()
+
+
+def _configurations(specimen: Specimen, optics: Optics, rng: np.random.Generator | None) -> list[Atoms]:
+    """The still specimen, or its frozen phonons (abTEM's, seeded from `rng`)."""
+    if not optics.phonon_configurations or rng is None:
+        return [specimen.atoms]
+    import abtem
+
+    return [
+        abtem.FrozenPhonons(specimen.atoms, 1, sigmas=optics.phonon_sd, seed=(int(seed),)).randomize(specimen.atoms)
+        for seed in rng.integers(2**31, size=optics.phonon_configurations)
+    ]
