@@ -254,6 +254,20 @@ def test_the_systems_errors_become_sentences(tmp_path, error, words):
     assert "maps.nc" in str(disk_error(error, tmp_path / "maps.nc"))
 
 
+def test_an_error_about_another_file_stays_what_it_is(tmp_path):
+    def convert():
+        with write_aside(tmp_path / "out.hspy") as aside:
+            aside.write_bytes((tmp_path / "in" / "missing.hspy").read_bytes())
+
+    with pytest.raises(FileNotFoundError, match=r"missing\.hspy"):
+        convert()
+
+
+def test_a_missing_folder_is_said(tmp_path):
+    with pytest.raises(OutputError, match="a folder on the way is missing"):
+        atomic_write_text(tmp_path / "absent" / "run.json", "{}")
+
+
 def test_checksums(tmp_path):
     _folder(tmp_path / "run", "word")
     digest = hashlib.sha256(b"word").hexdigest()

@@ -74,7 +74,7 @@ def remove(path: Path) -> None:
 
 def sync_file(path: Path) -> None:
     """Force the content of a file to disk."""
-    with path.open("r+b") as file:  # Windows syncs only what is open for writing
+    with path.open("r+b" if os.name == "nt" else "rb") as file:  # Windows syncs only what is open for writing
         os.fsync(file.fileno())
 
 
@@ -84,7 +84,8 @@ def sync_folder(path: Path) -> None:
         return
     handle = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(handle)
+        with suppress(OSError):  # some network file systems cannot
+            os.fsync(handle)
     finally:
         os.close(handle)
 

@@ -51,6 +51,8 @@ def write_aside(final: Path, *, on_step: Step = no_step) -> Iterator[Path]:
         sync_folder(final.parent)
     except OSError as error:
         remove(aside)
+        if error.filename is not None and Path(error.filename) not in (aside, *aside.parents):
+            raise  # another file, such as the one that was being read
         raise disk_error(error, final) from error
     except BaseException:
         remove(aside)
