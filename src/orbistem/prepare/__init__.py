@@ -1,0 +1,1 @@
+"""First steps on a scan: moments in one pass, then the centre, the mask and the counts."""

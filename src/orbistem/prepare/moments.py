@@ -1,0 +1,413 @@
+"""Everything that one pass over a scan can tell: moments per pixel, totals per position, the noise.
+
+The sums add over blocks, so that the same numbers come from one block, from many, or from a cluster. Only the
+differences between neighbouring frames stop at block borders.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+from numpy.typing import NDArray
+
+from orbistem.errors import InputError, ShapeError
+from orbistem.scan import Block
+
+MAX_LAG_PX = 3  # the noise autocorrelation reaches this far: wider than any charge cloud
+LAGS: tuple[tuple[int, int], ...] = tuple(
+    (dy, dx)
+    for dy in range(MAX_LAG_PX + 1)
+    for dx in range(-MAX_LAG_PX, MAX_LAG_PX + 1)
+    if dy > 0 or dx >= 0
+)  # one half plane; the other follows by symmetry
+_CHUNK_VALUES = 2**17  # float64 values worked on at once: 1 MB stays in a core's cache
+_DIFF_VALUES = 2**20  # values of second differences wanted per block, and for the autocorrelation:
+_LAG_VALUES = 2**17
+
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MomentsResult:
+    """Moments of a scan, in the units of its stored values.
+
+    Attributes
+    ----------
+    n : int
+        Usable positions that entered the sums.
+    dtype : str
+        Type of the stored values, e.g. ``"uint16"``.
+    integers : bool
+        Whether all sampled values were whole numbers.
+    mean, variance, minimum, maximum : (ky, kx)
+        Over the usable positions; NaN for a pixel that was never finite. The variance holds noise and structure.
+    count : (ky, kx)
+        Finite values of each pixel.
+    totals, peak : (n_positions,)
+        Sum and largest value of each pattern over the valid pixels; NaN where the position is not usable.
+    com : (n_positions, 2)
+        Centre of mass (y, x) in pixels, sum(k I) / sum(I); NaN where not usable.
+    usable : (n_positions,) bool
+        Measured, and neither all missing nor constant (an all-zero pattern is constant).
+    diff_variance, diff2_variance : (ky, kx)
+        Variance from first and second differences of patterns that follow one another: noise with little, and
+        with still less, of the structure. NaN where no pair was seen.
+    n_diff : int
+        Second differences behind them.
+    lag_products : (len(LAGS), ky, kx)
+        Mean of d(p) d(p + lag) / 6 of second differences d; 0 where p + lag leaves the frame.
+    """
+
+    n: int
+    dtype: str
+    integers: bool
+    mean: Floats
+    variance: Floats
+    minimum: Floats
+    maximum: Floats
+    count: NDArray[np.int64]
+    totals: Floats
+    peak: Floats
+    com: Floats
+    usable: Bools
+    diff_variance: Floats
+    diff2_variance: Floats
+    n_diff: int
+    lag_products: Floats
+
+    @property
+    def trimmed_mean(self) -> Floats:
+        """Mean without the smallest and the largest value of each pixel: one cosmic ray cannot move it."""
+        if self.n < 8:
+            return self.mean
+        trimmed: Floats = (self.mean * self.count - self.minimum - self.maximum) / np.maximum(self.count - 2, 1)
+        return trimmed
+
+    @property
+    def noise_autocorrelation(self) -> Floats:
+        """Noise autocorrelation over all pixels, shape (7, 7), 1 in the middle; see `autocorrelation`."""
+        return autocorrelation(self, np.isfinite(self.diff2_variance))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MomentsState:
+    """Partial sums. Everything but the per-position arrays has the detector's size."""
+
+    dtype: str = ""
+    integers: bool = True
+    n: int = 0
+    total: Floats
+    squares: Floats
+    minimum: Floats
+    maximum: Floats
+    count: NDArray[np.int64]
+    positions: tuple[Floats, ...] = ()  # one (n, 5) array a block: usable, total, peak, com y, com x
+    diff: Floats
+    diff_count: Floats
+    diff2: Floats
+    diff2_count: Floats
+    n_diff: int = 0
+    lags: Floats
+    n_lag: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Moments:
+    """The reduction. It knows no scheduler: any runner of `orbistem.stream` takes it.
+
+    Parameters
+    ----------
+    detector_shape : (ky, kx)
+    pixel_valid : (ky, kx) bool, optional
+        Pixels known to be bad beforehand; they do not count in totals, peaks, centres of mass and usability.
+    """
+
+    detector_shape: tuple[int, int]
+    pixel_valid: Bools | None = None
+
+    def __post_init__(self) -> None:
+        if self.pixel_valid is not None and self.pixel_valid.shape != self.detector_shape:
+            raise ShapeError(
+                f"pixel_valid: want {self.detector_shape} like the detector, got {self.pixel_valid.shape}"
+            )
+
+    def start(self) -> MomentsState:
+        """Return sums of nothing."""
+        shape = self.detector_shape
+        return MomentsState(
+            total=np.zeros(shape),
+            squares=np.zeros(shape),
+            minimum=np.full(shape, np.inf),
+            maximum=np.full(shape, -np.inf),
+            count=np.zeros(shape, np.int64),
+            diff=np.zeros(shape),
+            diff_count=np.zeros(shape),
+            diff2=np.zeros(shape),
+            diff2_count=np.zeros(shape),
+            lags=np.zeros((len(LAGS), *shape)),
+        )
+
+    def add(self, state: MomentsState, block: Block) -> MomentsState:
+        """Return the sums with one more block."""
+        return self.merge(state, self._of_block(block))
+
+    def merge(self, left: MomentsState, right: MomentsState) -> MomentsState:
+        """Return the sums of two runs of blocks, the left before the right."""
+        if not right.dtype or not left.dtype:
+            return left if left.dtype else right
+        merged = {f.name: getattr(left, f.name) + getattr(right, f.name) for f in fields(MomentsState)}
+        merged["dtype"] = left.dtype
+        merged["integers"] = left.integers and right.integers
+        merged["minimum"] = np.minimum(left.minimum, right.minimum)
+        merged["maximum"] = np.maximum(left.maximum, right.maximum)
+        return MomentsState(**merged)
+
+    def finish(self, state: MomentsState) -> MomentsResult:
+        """Return the moments.
+
+        Raises
+        ------
+        InputError
+            No position is usable.
+        """
+        if state.n == 0:
+            raise InputError(
+                "want patterns with signal, got only patterns that are constant, zero or not finite; "
+                "check --dataset, --shape and --dtype"
+            )
+        seen = state.count > 0
+        count = np.where(seen, state.count, 1)
+        mean = np.where(seen, state.total / count, np.nan)
+        variance = np.where(seen, np.maximum(state.squares / count - (state.total / count) ** 2, 0.0), np.nan)
+        variance[state.minimum == state.maximum] = 0.0  # not the rounding error of a constant
+        positions = np.concatenate(state.positions)
+        lags = np.zeros_like(state.lags)
+        for lag, (dy, dx) in enumerate(LAGS):
+            here, _ = _overlap(self.detector_shape, dy, dx)
+            lags[lag][here] = state.lags[lag][here] / (6 * max(state.n_lag, 1))
+        return MomentsResult(
+            n=state.n,
+            dtype=state.dtype,
+            integers=state.integers,
+            mean=mean,
+            variance=variance,
+            minimum=np.where(seen, state.minimum, np.nan),
+            maximum=np.where(seen, state.maximum, np.nan),
+            count=state.count,
+            totals=positions[:, 1],
+            peak=positions[:, 2],
+            com=positions[:, 3:5],
+            usable=positions[:, 0] > 0,
+            diff_variance=_ratio(state.diff, 2 * state.diff_count),
+            diff2_variance=_ratio(state.diff2, 6 * state.diff2_count),
+            n_diff=state.n_diff,
+            lag_products=lags,
+        )
+
+    def _of_block(self, block: Block) -> MomentsState:
+        frames = np.asarray(block.frames)
+        if frames.ndim != 3 or frames.shape[1:] != self.detector_shape:
+            raise ShapeError(f"frames: want (n, {self.detector_shape}), got {frames.shape}")
+        frames = frames.view(np.uint8) if frames.dtype == np.bool_ else frames
+        n, pixels = len(frames), frames[0].size if len(frames) else 0
+        flat = frames.reshape(n, pixels)
+        positions = np.full((n, 5), np.nan)
+        positions[:, 0] = 0.0
+        if n == 0:
+            return self.start()
+        valid = np.ones(pixels, bool) if self.pixel_valid is None else self.pixel_valid.ravel()
+        ky, kx = np.indices(self.detector_shape).reshape(2, pixels)
+        weights = np.stack([valid, valid * ky, valid * kx], axis=1).astype(np.float64)
+        sums = _Sums(pixels)
+        step = max(1, _CHUNK_VALUES // max(pixels, 1))
+        measured = np.asarray(block.measured, bool)
+        for first in range(0, n, step):
+            part = slice(first, first + step)
+            positions[part] = sums.add(flat[part], measured[part], valid, weights)
+        noise = _noise_of_block(frames, positions[:, 0] > 0)
+        shape = self.detector_shape
+        return MomentsState(
+            dtype=str(block.frames.dtype),
+            integers=noise.integers,
+            n=sums.n,
+            total=sums.total.reshape(shape),
+            squares=sums.squares.reshape(shape),
+            minimum=sums.minimum.reshape(shape),
+            maximum=sums.maximum.reshape(shape),
+            count=sums.count.reshape(shape),
+            positions=(positions,),
+            diff=noise.diff,
+            diff_count=noise.diff_count,
+            diff2=noise.diff2,
+            diff2_count=noise.diff2_count,
+            n_diff=noise.n_diff,
+            lags=noise.lags,
+            n_lag=noise.n_lag,
+        )
+
+
+class _Sums:
+    """Running sums over the chunks of one block."""
+
+    def __init__(self, pixels: int) -> None:
+        self.n = 0
+        self.total = np.zeros(pixels)
+        self.squares = np.zeros(pixels)
+        self.minimum = np.full(pixels, np.inf)
+        self.maximum = np.full(pixels, -np.inf)
+        self.count = np.zeros(pixels, np.int64)
+
+    def add(self, frames: NDArray[np.generic], measured: Bools, valid: Bools, weights: Floats) -> Floats:
+        """Add frames (n, pixels); return usable, total, peak, com y, com x, shape (n, 5)."""
+        values = frames.astype(np.float64)
+        missing = None
+        if frames.dtype.kind == "f":
+            finite = np.isfinite(values)
+            if not finite.all():
+                missing = ~finite
+        inside = frames if bool(valid.all()) else frames[:, valid]
+        if missing is None:
+            lowest, peak = inside.min(axis=1, initial=None), inside.max(axis=1, initial=None)
+        else:
+            values[missing] = np.nan
+            lowest = np.fmin.reduce(values[:, valid], axis=1)
+            peak = np.fmax.reduce(values[:, valid], axis=1)
+            values[missing] = 0.0
+        peak = peak.astype(np.float64)
+        usable = measured & (peak > lowest.astype(np.float64))  # False for NaN, too
+        rows = np.full((len(frames), 5), np.nan)
+        rows[:, 0] = usable
+        if not usable.any():
+            return rows
+        if not usable.all():
+            values, frames = values[usable], frames[usable]
+            missing = None if missing is None else missing[usable]
+        moments = values @ weights
+        rows[usable, 1] = moments[:, 0]
+        rows[usable, 2] = peak[usable]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            rows[usable, 3:5] = moments[:, 1:] / moments[:, :1]
+        ones = np.ones(len(values))
+        self.n += len(values)
+        self.total += ones @ values
+        if missing is None:
+            self.count += len(values)
+            low, high = frames.min(axis=0), frames.max(axis=0)
+        else:
+            self.count += len(values) - missing.sum(axis=0)
+            low = np.where(missing, np.inf, values).min(axis=0)
+            high = np.where(missing, -np.inf, values).max(axis=0)
+        np.minimum(self.minimum, low, out=self.minimum)
+        np.maximum(self.maximum, high, out=self.maximum)
+        np.multiply(values, values, out=values)
+        self.squares += ones @ values
+        return rows
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Noise:
+    integers: bool
+    diff: Floats
+    diff_count: Floats
+    diff2: Floats
+    diff2_count: Floats
+    n_diff: int
+    lags: Floats
+    n_lag: int
+
+
+def _noise_of_block(frames: NDArray[np.generic], usable: Bools) -> _Noise:
+    """Differences of an evenly spread sample of triples of frames that follow one another."""
+    shape = frames.shape[1:]
+    pixels = int(np.prod(shape))
+    flat = frames.reshape(len(frames), pixels)
+    starts = np.flatnonzero(usable[:-2] & usable[1:-1] & usable[2:])
+    starts = _spread(starts, max(_DIFF_VALUES // pixels, len(frames) // 16, 1))
+    diff, diff_count, diff2, diff2_count = (np.zeros(pixels) for _ in range(4))
+    lags = np.zeros((len(LAGS), pixels))
+    n_lag = min(len(starts), max(_LAG_VALUES // pixels, len(frames) // 64, 1))
+    with_lags = np.zeros(len(starts), bool)
+    with_lags[_spread(np.arange(len(starts)), n_lag)] = True
+    integers = True
+    step = max(1, _CHUNK_VALUES // (4 * pixels))
+    for first in range(0, len(starts), step):
+        at = starts[first : first + step]
+        a, b, c = (flat[at + i].astype(np.float64) for i in range(3))
+        one = b - a
+        two = (c - b) - one
+        if frames.dtype.kind == "f":
+            integers = integers and bool((a == np.rint(a))[np.isfinite(a)].all())
+            known_one, known_two = np.isfinite(one), np.isfinite(two)
+            one[~known_one], two[~known_two] = 0.0, 0.0
+            diff_count += known_one.sum(axis=0)
+            diff2_count += known_two.sum(axis=0)
+        else:
+            diff_count += len(at)
+            diff2_count += len(at)
+        diff += np.einsum("np,np->p", one, one)
+        diff2 += np.einsum("np,np->p", two, two)
+        for frame in two[with_lags[first : first + step]]:
+            for lag, (dy, dx) in enumerate(LAGS):
+                ahead = dy * shape[1] + dx  # products that wrap around a row are dropped in `finish`
+                lags[lag, : pixels - ahead] += frame[: pixels - ahead] * frame[ahead:]
+    return _Noise(
+        integers=integers,
+        diff=diff.reshape(shape),
+        diff_count=diff_count.reshape(shape),
+        diff2=diff2.reshape(shape),
+        diff2_count=diff2_count.reshape(shape),
+        n_diff=len(starts),
+        lags=lags.reshape(-1, *shape),
+        n_lag=int(with_lags.sum()),
+    )
+
+
+def autocorrelation(moments: MomentsResult, valid: Bools) -> Floats:
+    """Autocorrelation of the noise between detector pixels, from second differences of neighbouring patterns.
+
+    Parameters
+    ----------
+    moments : MomentsResult
+    valid : (ky, kx) bool
+        Pixels to use; both pixels of a pair must be valid.
+
+    Returns
+    -------
+    (7, 7)
+        Correlation at (dy, dx) = (-3..3, -3..3): sum of covariances over sum of root products of variances. NaN
+        where no pair of pixels is left.
+    """
+    size = 2 * MAX_LAG_PX + 1
+    rho = np.full((size, size), np.nan)
+    variance = moments.lag_products[LAGS.index((0, 0))]
+    sd = np.sqrt(np.where(valid, variance, 0.0))
+    use = valid & (sd > 0)
+    for lag, (dy, dx) in enumerate(LAGS):
+        here, there = _overlap(variance.shape, dy, dx)
+        both = use[here] & use[there]
+        scale = float((sd[here] * sd[there])[both].sum())
+        if scale > 0:
+            value = float(moments.lag_products[lag][here][both].sum()) / scale
+            rho[MAX_LAG_PX + dy, MAX_LAG_PX + dx] = rho[MAX_LAG_PX - dy, MAX_LAG_PX - dx] = value
+    return rho
+
+
+def _overlap(shape: tuple[int, ...], dy: int, dx: int) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
+    """Slices of p and of p + (dy, dx) where both lie in the frame."""
+    ky, kx = shape
+    here = slice(max(0, -dy), max(0, ky - max(0, dy))), slice(max(0, -dx), max(0, kx - max(0, dx)))
+    there = slice(max(0, dy), max(0, ky + min(0, dy))), slice(max(0, dx), max(0, kx + min(0, dx)))
+    return here, there
+
+
+def _spread(values: NDArray[np.int64], wanted: int) -> NDArray[np.int64]:
+    """At most `wanted` of the values, evenly spread."""
+    if len(values) <= wanted:
+        return values
+    return values[np.linspace(0, len(values) - 1, wanted).round().astype(np.int64)]
+
+
+def _ratio(total: Floats, count: Floats) -> Floats:
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
