@@ -14,6 +14,7 @@ from orbistem.simulate.structures import GRAPHENE_A, Specimen, broken, nearest_a
 
 BOND_A = GRAPHENE_A / np.sqrt(3)
 SILICON_BOND_A = 1.87  # Si–C with four neighbours in one plane
+SILICON_BOND_3_A, SILICON_HEIGHT_A = 1.77, 0.9  # Si–C with three neighbours, silicon above the layer
 RECONSTRUCTED_BOND_A = 1.95  # the weak bond across a single vacancy (Jahn–Teller); 1.9–2.1 in published calculations
 RELAXED_RADIUS_A = 10.0  # atoms beyond stay where they are
 ANGLE_STIFFNESS = 0.3  # weight of (cos θ − cos θ0)·bond against a bond's stretch, in Å
@@ -32,7 +33,7 @@ def jahn_teller_vacancy(specimen: Specimen) -> Specimen:
     """Take one atom away and let two of its three neighbours bond weakly: a pentagon and a ring of nine."""
     network = _Network.of(specimen)
     gone, above = network.vertical_bond(specimen, x=0.0)
-    place = network.positions[gone].copy()
+    place = network.positions[gone] - specimen.origin
     left, right = (n for n in network.neighbours(gone) if n != above)
     network.remove(gone)
     network.connect(left, right, RECONSTRUCTED_BOND_A)
@@ -52,6 +53,18 @@ def divacancy_555_777(specimen: Specimen) -> Specimen:
     place = network.close_divacancy(*network.vertical_bond(specimen, x=0.0))
     network.turn_bond(*network.vertical_bond(specimen, x=-GRAPHENE_A))
     return network.settled(specimen, place)
+
+
+def threefold_silicon(specimen: Specimen) -> Specimen:
+    """One silicon atom in place of a carbon atom; it stands above the layer."""
+    network = _Network.of(specimen)
+    atom = network.vertical_bond(specimen, x=0.0)[0]
+    for other in network.neighbours(atom):
+        network.connect(atom, other, float(np.sqrt(SILICON_BOND_3_A**2 - SILICON_HEIGHT_A**2)))
+    network.symbols[atom] = "Si"
+    found = network.settled(specimen, network.positions[atom] - specimen.origin)
+    found.atoms.positions[atom, 2] += SILICON_HEIGHT_A
+    return found
 
 
 def fourfold_silicon(specimen: Specimen) -> Specimen:

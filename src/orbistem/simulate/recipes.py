@@ -104,11 +104,7 @@ SIMULATIONS: tuple[Recipe, ...] = (
         "graphene with one atom missing, not relaxed",
         partial(structures.remove_atom, near=NEAR_GRAPHENE_ATOM),
     ),
-    _graphene_defect(
-        "graphene-si3",
-        "graphene with a silicon atom on three bonds",
-        partial(structures.replace_atom, near=NEAR_GRAPHENE_ATOM, symbol="Si", bond=1.75, height=0.6),
-    ),
+    _graphene_defect("graphene-si3", "graphene with a silicon atom on three bonds", defects.threefold_silicon),
     _graphene_defect(
         "graphene-vacancy-59", "graphene with one atom missing, rings 5-9, relaxed", defects.jahn_teller_vacancy
     ),

@@ -168,31 +168,13 @@ def remove_atom(specimen: Specimen, near: tuple[float, float]) -> Specimen:
     return broken(specimen, atoms, place)
 
 
-def replace_atom(
-    specimen: Specimen, near: tuple[float, float], *, symbol: str, bond: float, height: float = 0.0
-) -> Specimen:
-    """Another element in place of the atom nearest to `near`; its neighbours step back to the new bond length.
-
-    Parameters
-    ----------
-    symbol
-        Chemical symbol of the newcomer.
-    bond
-        Bond length to the three neighbours, Å.
-    height
-        Shift of the newcomer along the beam, Å.
-    """
+def replace_atom(specimen: Specimen, near: tuple[float, float], *, symbol: str) -> Specimen:
+    """Another element in place of the atom nearest to `near`, unrelaxed: a substitution or an antisite."""
     atoms = specimen.atoms.copy()
     index = nearest_atom(specimen, near)
-    centre = atoms.positions[index].copy()
-    distance = atoms.get_distances(index, range(len(atoms)), mic=True)
-    vector = atoms.get_distances(index, range(len(atoms)), mic=True, vector=True)
-    shell = (distance > 0.1) & (distance < 1.2 * np.min(distance[distance > 0.1]))
-    in_plane = np.sqrt(max(bond**2 - height**2, 0.0))
-    atoms.positions[shell] += vector[shell] * (in_plane / distance[shell, None] - 1.0)
+    place = atoms.positions[index, :2] - specimen.origin
     atoms.symbols[index] = symbol
-    atoms.positions[index, 2] += height
-    return broken(specimen, atoms, centre[:2] - specimen.origin)
+    return broken(specimen, atoms, place)
 
 
 def displace_atom(specimen: Specimen, near: tuple[float, float], *, by: tuple[float, float]) -> Specimen:
