@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from orbistem.plot.layout import unit_label
 from orbistem.plot.maps import TEXT_COLOUR, plain_text, style_axes
-from orbistem.plot.patterns import pattern
+from orbistem.plot.patterns import PatternScale, pattern
 from orbistem.plot.scale import Limits, angle_colours, even_limits, signed_limits
 
 if TYPE_CHECKING:
@@ -107,24 +107,22 @@ def manifold(
         Row by row.
     """
     templates = np.asarray(decoded, dtype=np.float64)
-    rows: list[tuple[str, Floats, Limits, bool]] = []
+    rows: list[tuple[str, Floats, Limits, PatternScale]] = []
     nearest = np.asarray(measured, dtype=np.float64)
-    rows.append(("decoded", templates, _from_zero(templates, valid), False))
-    rows.append(("measured", nearest, _from_zero(nearest, valid), False))
+    rows.append(("decoded", templates, _from_zero(templates, valid), "root"))
+    rows.append(("measured", nearest, _from_zero(nearest, valid), "root"))
     if len(axes) > 2 and background is not None:
         change = templates - np.asarray(background, dtype=np.float64)
-        rows.append(("decoded\nminus mean", change, signed_limits(_used(change, valid)), True))
+        rows.append(("decoded\nminus mean", change, signed_limits(_used(change, valid)), "signed"))
     drawn = []
-    for row_axes, (name, images, limits, signed) in zip(axes, rows, strict=False):
+    for row_axes, (name, images, limits, scale) in zip(axes, rows, strict=False):
         for ax, image in zip(row_axes, images, strict=False):
-            scale = "signed" if signed else "root"
             drawn.append(pattern(ax, image, scale=scale, valid=valid, limits=limits, frame=False))
-        sign = "±" if signed else "0–"
-        label = f"{name}\n{sign}{limits.high:.3g}"
-        row_axes[0].set_ylabel(label, fontsize=8, color=TEXT_COLOUR)
+        sign = "±" if scale == "signed" else "0–"
+        label = plain_text(f"{name}\n{sign}{limits.high:.3g} {unit}")
+        row_axes[0].set_ylabel(label, fontsize=7.5, color=TEXT_COLOUR)
     for number, ax in enumerate(axes[0], start=1):
         ax.set_title(str(number), fontsize=9, color=TEXT_COLOUR)
-    axes[-1][0].set_xlabel(plain_text(unit), fontsize=8, color=TEXT_COLOUR)
     return drawn
 
 

@@ -18,6 +18,7 @@ __all__ = ["ScanLayout", "scan_layout", "unit_label"]
 Floats = npt.NDArray[np.float64]
 
 MARKER_OVER_SPACING = 1.08  # marker diameter over the spacing of the positions: neighbours just touch
+LINE_ASPECT = 0.22  # a line of positions is drawn as a strip of this height over its width
 EVEN_STEP_RTOL = 1e-3  # a grid whose steps agree to this is drawn as an image, which is quicker
 
 _NO_UNIT = frozenset({"1", "dimensionless"})
@@ -50,6 +51,14 @@ class ScanLayout:
     x_label: str
     y_label: str
     diameter: float = 0.0
+
+    @property
+    def aspect(self) -> float:
+        """Height of the scan over its width, as drawn with equal scales; that of the strip for a line."""
+        if self.kind == "line":
+            return LINE_ASPECT
+        width, height = np.nanmax(self.x) - np.nanmin(self.x), np.nanmax(self.y) - np.nanmin(self.y)
+        return float((height + 2 * self.diameter) / ((width + 2 * self.diameter) or 1.0)) or 1.0
 
 
 def unit_label(text: object) -> str:

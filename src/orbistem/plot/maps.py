@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal, assert_never
 import numpy as np
 import numpy.typing as npt
 
-from orbistem.plot.layout import ScanLayout, scan_layout, unit_label
+from orbistem.plot.layout import LINE_ASPECT, ScanLayout, scan_layout, unit_label
 from orbistem.plot.scale import (
     MISSING_COLOUR,
     Limits,
@@ -23,9 +23,10 @@ if TYPE_CHECKING:
     import xarray as xr
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
-    from matplotlib.cm import ScalarMappable
+    from matplotlib.collections import Collection
     from matplotlib.colors import Normalize
     from matplotlib.figure import Figure
+    from matplotlib.image import AxesImage
 
 __all__ = ["angle_map", "colour_wheel", "latents_beside_counts", "plain_text", "scalar_map", "style_axes"]
 
@@ -33,6 +34,7 @@ Kind = Literal["even", "signed", "ratio", "counts"]
 Floats = npt.NDArray[np.float64]
 
 TEXT_COLOUR = "#2b2f36"
+WHEEL_WIDTH = 0.28  # of a colour wheel, over the width of its map
 _COLOUR_MAPS: dict[str, str] = {"even": "viridis", "signed": "RdBu_r", "ratio": "RdBu_r", "counts": "gray"}
 
 
@@ -46,7 +48,7 @@ def scalar_map(
     limits: Limits | None = None,
     title: str | None = None,
     colour_bar: bool = True,
-) -> ScalarMappable:
+) -> AxesImage | Collection:
     """Draw one quantity over the scan.
 
     Parameters
@@ -71,7 +73,7 @@ def scalar_map(
 
     Returns
     -------
-    matplotlib.cm.ScalarMappable
+    matplotlib.image.AxesImage or matplotlib.collections.Collection
         The image, mesh or markers. Its ``colorbar`` is the colour bar.
     """
     variable = maps[name]
@@ -121,12 +123,15 @@ def angle_map(
     _finish(ax, layout, title if title is not None else str(maps[name].attrs.get("long_name", name)))
     if wheel:
         found = np.unique(order[np.isfinite(order) & (order >= 1)])
-        box = (1.05, -0.55, 0.16, 2.1) if layout.kind == "line" else (1.04, 0.3, 0.36, 0.36)
-        colour_wheel(ax.inset_axes(box), order=int(found[0]) if found.size == 1 else None)
+        height = WHEEL_WIDTH / layout.aspect
+        box = (1.03, 0.5 - 0.5 * height, WHEEL_WIDTH, height)
+        colour_wheel(
+            ax.inset_axes(box), order=int(found[0]) if found.size == 1 else None, note=layout.aspect > 0.5
+        )
     return drawn
 
 
-def colour_wheel(ax: Axes, *, order: int | None = 1, pixels: int = 161) -> Artist:
+def colour_wheel(ax: Axes, *, order: int | None = 1, note: bool = True, pixels: int = 161) -> Artist:
     """Draw the key to an angle map: hue by direction as on the screen, opacity from centre to rim.
 
     Parameters
@@ -136,6 +141,8 @@ def colour_wheel(ax: Axes, *, order: int | None = 1, pixels: int = 161) -> Artis
     order
         Rotation order of all sites: the colours repeat that often. None: sites of several orders n, for
         which the wheel shows n times the angle.
+    note
+        Whether a line under the wheel explains it.
     pixels
         Width and height of the wheel's image.
     """
@@ -148,8 +155,9 @@ def colour_wheel(ax: Axes, *, order: int | None = 1, pixels: int = 161) -> Artis
     for text, x, y, align in (("0°", 1.1, 0, "left"), ("90°", 0, 1.2, "center"), ("270°", 0, -1.2, "center")):
         vertical = "center" if y == 0 else ("top" if y > 0 else "bottom")
         ax.text(x, y, text, ha=align, va=vertical, fontsize=7, color=TEXT_COLOUR, clip_on=False)
-    note = "n × angle\n(n: order\nof the site)" if order is None else "centre: uncertain\nrim: certain"
-    ax.text(0, 1.75, note, ha="center", va="top", fontsize=6.5, color=TEXT_COLOUR, clip_on=False)
+    if note:
+        text = "n × angle\n(n: order\nof the site)" if order is None else "centre: uncertain\nrim: certain"
+        ax.text(0, 1.75, text, ha="center", va="top", fontsize=7, color=TEXT_COLOUR, clip_on=False)
     ax.set_axis_off()
     return drawn
 
@@ -182,10 +190,10 @@ def latents_beside_counts(
     axes = fig.subplots(1, 1 + len(chosen) + int(angle), squeeze=False)[0]
     artists: list[Artist] = []
     dose = scalar_map(axes[0], maps, "dose", kind="counts", title="electrons per pattern", colour_bar=False)
-    artists.append(_as_artist(dose))
+    artists.append(dose)
     for ax, index in zip(axes[1:], chosen, strict=False):
         drawn = scalar_map(ax, maps, "latent", index=index, title=f"latent {index + 1}", colour_bar=False)
-        artists.append(_as_artist(drawn))
+        artists.append(drawn)
     if angle:
         artists.append(angle_map(axes[-1], maps, title="angle"))
     for ax in axes[1:]:
@@ -221,19 +229,19 @@ def _draw(
     ax: Axes,
     layout: ScanLayout,
     *,
-    values: np.ma.MaskedArray | None = None,  # type: ignore[type-arg]
+    values: np.ma.MaskedArray | None = None,
     colours: Floats | None = None,
     kind: Kind = "even",
     norm: Normalize | None = None,
-) -> ScalarMappable:
+) -> AxesImage | Collection:
     """Either scalars (values, kind, norm) or RGBA colours, on the layout."""
     import matplotlib as mpl
     from matplotlib.collections import EllipseCollection
 
     shades = mpl.colormaps[_COLOUR_MAPS[kind]].with_extremes(bad=MISSING_COLOUR)
-    cells = values if values is not None else colours
+    cells: Floats | None = values if values is not None else colours
     assert cells is not None
-    drawn: ScalarMappable
+    drawn: AxesImage | Collection
     match layout.kind:
         case "grid" | "line":
             if layout.kind == "line":
@@ -263,7 +271,7 @@ def _draw(
             if values is not None:
                 markers.set(array=values, cmap=shades, norm=norm)
             else:
-                markers.set_facecolor(colours)
+                markers.set(facecolor=colours)
             ax.add_collection(markers)
             margin = layout.diameter
             ax.set_xlim(np.nanmin(layout.x) - margin, np.nanmax(layout.x) + margin)
@@ -281,7 +289,7 @@ def _finish(ax: Axes, layout: ScanLayout, title: str) -> None:
     ax.set_title(plain_text(title))
     if layout.kind == "line":
         ax.set_yticks([])
-        ax.set_box_aspect(0.22)
+        ax.set_box_aspect(LINE_ASPECT)
     style_axes(ax)
 
 
@@ -304,7 +312,7 @@ def _norm(limits: Limits, kind: Kind) -> Normalize:
 
 
 def _add_colour_bar(
-    ax: Axes, drawn: ScalarMappable, layout: ScanLayout, limits: Limits, kind: Kind, unit: str
+    ax: Axes, drawn: AxesImage | Collection, layout: ScanLayout, limits: Limits, kind: Kind, unit: str
 ) -> None:
     from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
@@ -314,14 +322,7 @@ def _add_colour_bar(
         bar.ax.yaxis.set_major_locator(FixedLocator(nice_ticks(limits)))
         bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         bar.ax.yaxis.set_minor_locator(NullLocator())
-    bar.outline.set_linewidth(0.4)  # type: ignore[operator]
+    bar.outline.set_linewidth(0.4)
     bar.ax.yaxis.get_offset_text().set_fontsize(7)
     style_axes(bar.ax)
     bar.ax.set_ylabel(plain_text(unit), fontsize=8)
-
-
-def _as_artist(drawn: ScalarMappable) -> Artist:
-    from matplotlib.artist import Artist
-
-    assert isinstance(drawn, Artist)
-    return drawn

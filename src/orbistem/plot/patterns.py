@@ -98,7 +98,7 @@ def pattern(
     style_axes(ax)
     if colour_bar:
         bar = ax.figure.colorbar(drawn, cax=ax.inset_axes((1.03, 0.0, 0.045, 1.0)))
-        bar.outline.set_linewidth(0.4)  # type: ignore[operator]
+        bar.outline.set_linewidth(0.4)
         style_axes(bar.ax)
         bar.ax.set_ylabel(plain_text(bar_label), fontsize=8)
     return drawn
@@ -123,10 +123,12 @@ def centre_cross(
         Half the length of the cross, in the unit of the axes.
     """
     from matplotlib.patches import Ellipse
+    from matplotlib.patheffects import withStroke
 
     y, x = centre
-    across = ax.plot([x - reach, x + reach], [y, y], color="white", linewidth=0.9)
-    down = ax.plot([x, x], [y - reach, y + reach], color="white", linewidth=0.9)
+    outline = [withStroke(linewidth=2.6, foreground="black")]
+    across = ax.plot([x - reach, x + reach], [y, y], color="white", linewidth=1.0, path_effects=outline)
+    down = ax.plot([x, x], [y - reach, y + reach], color="white", linewidth=1.0, path_effects=outline)
     artists: list[Artist] = [*across, *down]
     if centre_sd is not None and all(np.isfinite(centre_sd)):
         size = (4 * centre_sd[1], 4 * centre_sd[0])

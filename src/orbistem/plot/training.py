@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from orbistem.plot.maps import TEXT_COLOUR, style_axes
+from orbistem.plot.maps import TEXT_COLOUR, plain_text, style_axes
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -62,27 +62,26 @@ def evidence_curves(ax: Axes, curves: Sequence[EvidenceCurve]) -> list[Artist]:
         The lines, in the order of ``curves``, train before held out.
     """
     artists: list[Artist] = []
+    only = len(curves) == 1
     for curve in curves:
-        alpha = 1.0 if curve.chosen or len(curves) == 1 else 0.45
-        chosen = ", chosen" if curve.chosen and len(curves) > 1 else ""
+        strong = curve.chosen or only
         for values, kind, colour, width in (
             (curve.train, "trained on", TRAIN_COLOUR, 1.2),
             (curve.heldout, "held out", HELD_OUT_COLOUR, 1.8),
         ):
             if len(values) == 0:
                 continue
-            label = f"{kind}, {curve.name}{chosen}" if curve.chosen or len(curves) == 1 else "_other"
-            size = 6.0 if len(values) == 1 else 0.0
+            name = f" ({curve.name})" if curve.name and not strong else ""
             artists += ax.plot(
                 curve.step,
                 values,
                 color=colour,
                 linewidth=width,
-                alpha=alpha,
-                linestyle="-" if curve.chosen or len(curves) == 1 else "--",
+                alpha=1.0 if strong else 0.5,
+                linestyle="-" if strong else "--",
                 marker="o",
-                markersize=size,
-                label=label,
+                markersize=6.0 if len(values) == 1 else 0.0,
+                label=plain_text(f"{kind}{name}"),
             )
     ax.set_ylim(*_evidence_range(curves))
     ax.set_xlabel("training step")
@@ -100,7 +99,7 @@ def eigenvalue_spectrum(
     *,
     edge: Mapping[int, float] | None = None,
 ) -> list[Artist]:
-    """Draw the steerable eigenvalues of each angular order; those above the noise edge were kept.
+    """Draw the steerable eigenvalues of each angular order, and the edge of the noise.
 
     Parameters
     ----------
@@ -114,7 +113,7 @@ def eigenvalue_spectrum(
     Returns
     -------
     list of matplotlib.artist.Artist
-        Noise points, signal points, edge; what does not exist is left out.
+        Points below the edge, points above it, the edge; what does not exist is left out.
     """
     limit = dict(edge or {})
     pairs = [(order, value) for order, values in eigenvalues.items() for value in values if value > 0]
@@ -122,8 +121,8 @@ def eigenvalue_spectrum(
     kept = np.array([value > limit.get(int(order), 0.0) for order, value in points], dtype=bool)
     artists: list[Artist] = []
     for chosen, colour, size, label in (
-        (~kept, NOISE_COLOUR, 7, "noise"),
-        (kept, HELD_OUT_COLOUR, 18, "kept"),
+        (~kept, NOISE_COLOUR, 7, "below"),
+        (kept, HELD_OUT_COLOUR, 18, "above"),
     ):
         if chosen.any():
             text = f"{label} ({int(chosen.sum())})"
@@ -141,7 +140,7 @@ def eigenvalue_spectrum(
             where="mid",
             color=EDGE_COLOUR,
             linewidth=1.1,
-            label="edge",
+            label="noise edge",
         )
     ax.set_yscale("log")
     ax.set_xlabel("angular order m")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -14,8 +13,9 @@ from orbistem.plot.latent import latent_plane, manifold
 from orbistem.plot.layout import scan_layout, unit_label
 from orbistem.plot.maps import Kind, active_latents, angle_map, scalar_map
 from orbistem.plot.patterns import centre_cross, mask_overlay, pattern
-from orbistem.plot.training import EvidenceCurve, eigenvalue_spectrum, evidence_curves
-from orbistem.report.files import RunFiles, numbers, section
+from orbistem.plot.training import eigenvalue_spectrum, evidence_curves
+from orbistem.report.files import RunFiles, number, numbers, section
+from orbistem.report.history import evidence_history, per_order
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -30,12 +30,15 @@ __all__ = [
     "manifold_picture",
     "map_pictures",
     "mean_picture",
-    "plane_picture",
+    "plane_pictures",
     "spectrum_picture",
     "training_picture",
 ]
 
-DOTS_PER_INCH = 132
+DOTS_PER_INCH = 140
+FIGURE_WIDTH, FIGURE_HEIGHT = 4.1, 3.25  # inches
+MARGINS = 0.55, 0.95, 0.45, 0.15  # inches: left, right (colour bar or wheel), bottom, top
+PLOT_MARGINS = 0.75, 0.2, 0.45, 0.15  # the same where there is no colour bar
 EXAMPLES_SHOWN = 8
 
 
@@ -125,7 +128,7 @@ def angle_picture(files: RunFiles) -> Picture | None:
     """The angle map, with its colour wheel."""
     if "angle" not in files.maps or not np.isfinite(files.maps["angle"].values).any():
         return None
-    fig, ax = _map_axes(files, extra_width=0.75)
+    fig, ax = _map_axes(files)
     angle_map(ax, files.maps, title="")
     caption = (
         "Colour: direction. The paler, the less certain; white: no preferred direction; grey: not measured. "
@@ -147,7 +150,7 @@ def map_pictures(files: RunFiles, group: str) -> list[Picture]:
         if variable.ndim > files.maps["dose"].ndim if "dose" in files.maps else False:
             layers = list(range(variable.shape[-1]))
         for layer in layers:
-            fig, ax = _map_axes(files, extra_width=0.75 if view.kind == "angle" else 0.0)
+            fig, ax = _map_axes(files)
             if view.kind == "angle":
                 angle_map(ax, files.maps, name=view.name, title="")
             else:
@@ -157,19 +160,31 @@ def map_pictures(files: RunFiles, group: str) -> list[Picture]:
     return pictures
 
 
-def plane_picture(files: RunFiles) -> Picture | None:
-    """Every position in the plane of the first two latents."""
+def plane_pictures(files: RunFiles) -> list[Picture]:
+    """Every position in the planes of the active latents, coloured by angle, then by residual."""
     maps = files.maps
     if "latent" not in maps or "angle" not in maps or not np.isfinite(maps["latent"].values).any():
-        return None
-    fig, ax = _axes(3.9, 3.3)
-    second = 1 if sum(active_latents(maps)) > 1 else None
+        return []
+    active = [index for index, is_active in enumerate(active_latents(maps)) if is_active] or [0]
+    planes: list[tuple[int, int | None, str]] = [(active[0], active[1] if len(active) > 1 else None, "angle")]
+    if len(active) > 2:
+        planes.append((active[0], active[2], "angle"))
+    if "residual" in maps:
+        planes.append((*planes[0][:2], "residual"))
     marks = None if files.examples is None else files.examples.get("example_latent")
-    latent_plane(ax, maps, second=second, examples=None if marks is None else marks.values[:EXAMPLES_SHOWN])
-    caption = "One point per position, coloured by its angle." + (
-        " Numbers: the patterns below." if marks is not None and second is not None else ""
-    )
-    return Picture(data_uri=_png(fig), title="Latent plane", caption=caption)
+    pictures = []
+    for first, second, colour in planes:
+        fig, ax = _axes()
+        numbered = marks is not None and second is not None
+        points = marks.values[:EXAMPLES_SHOWN] if marks is not None else None
+        latent_plane(ax, maps, first=first, second=second, colour=colour, examples=points)
+        across = f"Latents {first + 1} and {second + 1}" if second is not None else f"Latent {first + 1}"
+        caption = "One point per position, coloured by its " + colour + "."
+        if colour == "angle" and second is not None:
+            caption += " Where colours mix, the latents do not depend on the angle, as it should be."
+        caption += " Numbers: the patterns above." if numbered else ""
+        pictures.append(Picture(data_uri=_png(fig), title=f"{across}, by {colour}", caption=caption))
+    return pictures
 
 
 def manifold_picture(files: RunFiles) -> Picture | None:
@@ -183,8 +198,15 @@ def manifold_picture(files: RunFiles) -> Picture | None:
         return None
     background = examples["mean"].values if "mean" in examples else None
     rows = 2 if background is None else 3
-    fig = _figure(1.25 * shown + 0.6, 1.28 * rows + 0.35)
-    axes = fig.subplots(rows, shown, squeeze=False)
+    width, height = 1.25 * shown + 0.65, 1.25 * rows + 0.3
+    fig = _figure(width, height)
+    sides = {
+        "left": 0.62 / width,
+        "right": 1 - 0.03 / width,
+        "bottom": 0.04 / height,
+        "top": 1 - 0.24 / height,
+    }
+    axes = fig.subplots(rows, shown, squeeze=False, gridspec_kw={**sides, "wspace": 0.06, "hspace": 0.06})
     manifold(
         axes,
         decoded[:shown],
@@ -206,7 +228,7 @@ def mean_picture(files: RunFiles) -> Picture | None:
     examples = files.examples
     if examples is None or "mean" not in examples:
         return None
-    fig, ax = _axes(3.9, 3.3)
+    fig, ax = _axes()
     mean = examples["mean"].values
     valid = _valid(files)
     centre = section(files.run, "centre")
@@ -239,10 +261,10 @@ def mean_picture(files: RunFiles) -> Picture | None:
 
 def training_picture(files: RunFiles) -> Picture | None:
     """Evidence of every restart over the training steps."""
-    curves = _curves(section(files.run, "training"))
+    curves = evidence_history(section(files.run, "training"))
     if not curves:
         return None
-    fig, ax = _axes(3.9, 3.3)
+    fig, ax = _axes(margins=PLOT_MARGINS)
     evidence_curves(ax, curves)
     caption = "The model is kept where the evidence of held-out patterns is best."
     return Picture(data_uri=_png(fig), title="Training", caption=caption)
@@ -251,17 +273,20 @@ def training_picture(files: RunFiles) -> Picture | None:
 def spectrum_picture(files: RunFiles) -> Picture | None:
     """Steerable eigenvalues per order, and the edge of the noise."""
     basis = section(files.run, "basis")
-    eigenvalues = _per_order(basis.get("eigenvalues"))
+    eigenvalues = per_order(basis.get("eigenvalues"))
     if not eigenvalues:
         return None
     edges = basis.get("edge")
     if isinstance(edges, int | float):
         limit = dict.fromkeys(eigenvalues, float(edges))
     else:
-        limit = {order: values[0] for order, values in _per_order(edges).items() if values}
-    fig, ax = _axes(3.9, 3.3)
+        limit = {order: values[0] for order, values in per_order(edges).items() if values}
+    fig, ax = _axes(margins=PLOT_MARGINS)
     eigenvalue_spectrum(ax, eigenvalues, edge=limit)
-    caption = "What rises above the noise edge is signal and was kept."
+    kept = number(basis, "kept")
+    caption = "What rises above the noise edge is signal."
+    if kept is not None:
+        caption += f" {int(kept)} pattern shapes were kept."
     return Picture(data_uri=_png(fig), title="Signal and noise by angular order", caption=caption)
 
 
@@ -304,67 +329,27 @@ def _pixel_scale(files: RunFiles) -> tuple[tuple[float, float], str]:
     return scale, unit_label(kx.attrs.get("units")) or "px"
 
 
-def _curves(training: Mapping[str, Any]) -> list[EvidenceCurve]:
-    """Curves of all restarts; a restart without a curve of its own is a point at the end."""
-    restarts = [r for r in training.get("restarts") or [] if isinstance(r, Mapping)]
-    main = section(training, "curve")
-    last = numbers(main.get("step"))[-1:] or [1.0]
-    best = max((_final(r) for r in restarts), default=float("nan"))
-    curves, owner = [], None
-    for restart in restarts:
-        chosen = owner is None and _final(restart) == best
-        owner = restart if chosen else owner
-        own = section(restart, "curve") or (main if chosen else {})
-        name = ", ".join(f"{k} {restart[k]}" for k in ("start", "seed") if k in restart)
-        heldout = numbers(own.get("heldout")) or [_final(restart)]
-        step = numbers(own.get("step")) or last
-        train = numbers(own.get("train"))
-        curves.append(
-            EvidenceCurve(
-                name=name or "restart",
-                step=step,
-                train=train if len(train) == len(step) else [],
-                heldout=heldout if len(heldout) == len(step) else [],
-                chosen=chosen,
-            )
-        )
-    if not curves and main:
-        step, train, heldout = (numbers(main.get(name)) for name in ("step", "train", "heldout"))
-        curves = [EvidenceCurve(name="", step=step, train=train, heldout=heldout, chosen=True)]
-    return curves
+def _map_axes(files: RunFiles) -> tuple[Figure, Axes]:
+    """Axes as high as the scan asks for."""
+    left, right, bottom, top = MARGINS
+    aspect = min(max(scan_layout(files.maps).aspect, 0.3), 1.6)
+    return _axes(height=(FIGURE_WIDTH - left - right) * aspect + bottom + top)
 
 
-def _final(restart: Mapping[str, Any]) -> float:
-    heldout = restart.get("heldout")
-    values = numbers(heldout) if isinstance(heldout, list) else numbers([heldout])
-    return max(values, default=float("nan"))
-
-
-def _per_order(values: object) -> dict[int, list[float]]:
-    """Lists per angular order, from a list (index: order) or a table (name: order)."""
-    if isinstance(values, Mapping):
-        pairs = [(int(order), entry) for order, entry in values.items()]
-    elif isinstance(values, list):
-        pairs = list(enumerate(values))
-    else:
-        return {}
-    return {order: numbers(entry if isinstance(entry, list) else [entry]) for order, entry in pairs}
-
-
-def _map_axes(files: RunFiles, *, extra_width: float = 0.0) -> tuple[Figure, Axes]:
-    tall = 1.5 if scan_layout(files.maps).kind == "line" else 3.2
-    return _axes(3.9 + extra_width, tall)
-
-
-def _axes(width: float, height: float) -> tuple[Figure, Axes]:
-    fig = _figure(width, height)
-    return fig, fig.add_subplot()
+def _axes(
+    *, height: float = FIGURE_HEIGHT, margins: tuple[float, float, float, float] = MARGINS
+) -> tuple[Figure, Axes]:
+    """Axes with room for labels and a colour bar: one frame for all pictures, and no layout to be solved."""
+    fig = _figure(FIGURE_WIDTH, height)
+    left, right, bottom, top = margins
+    across, up = (FIGURE_WIDTH - left - right) / FIGURE_WIDTH, (height - bottom - top) / height
+    return fig, fig.add_axes((left / FIGURE_WIDTH, bottom / height, across, up))
 
 
 def _figure(width: float, height: float) -> Figure:
     from matplotlib.figure import Figure
 
-    return Figure(figsize=(width, height), dpi=DOTS_PER_INCH, layout="constrained", facecolor="white")
+    return Figure(figsize=(width, height), dpi=DOTS_PER_INCH, facecolor="white")
 
 
 def _png(fig: Figure) -> str:

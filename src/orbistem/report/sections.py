@@ -20,6 +20,8 @@ from orbistem.report.words import (
 
 __all__ = ["SECTIONS", "Section"]
 
+LARGE_COUNTS = {2, 4}  # so many pictures look best in two columns
+
 LOAD_SNIPPET = """\
 import orbistem
 
@@ -48,8 +50,8 @@ def _latents(files: RunFiles) -> str:
 
 
 def _manifold(files: RunFiles) -> str:
-    intro = "What the latents mean: points of the latent space as patterns, beside measured ones."
-    return _pictures([figures.manifold_picture(files), figures.plane_picture(files)], intro)
+    intro = "Points of the latent space as diffraction patterns, beside measured ones."
+    return _pictures([figures.manifold_picture(files), *figures.plane_pictures(files)], intro)
 
 
 def _fit(files: RunFiles) -> str:
@@ -101,14 +103,14 @@ def _certificate(files: RunFiles) -> str:
 
 def _run(files: RunFiles) -> str:
     run = files.run
-    timings = dict(section(run, "timings_s"))
-    rows: list[tuple[str, Any, str]] = [(f"time, {k}", v, "seconds") for k, v in timings.items()]
-    if timings:
-        total = float(sum(v for v in timings.values() if isinstance(v, int | float)))
-        rows.append(("time, all", total, "seconds"))
+    timings = section(run, "timings_s")
+    seconds = {k: float(v) for k, v in timings.items() if isinstance(v, int | float)}
+    rows: list[tuple[str, Any, str]] = [(f"time, {k}", f"{v:.1f} s", "") for k, v in seconds.items()]
+    if seconds:
+        rows.append(("time, all", f"{sum(seconds.values()):.1f} s", ""))
     rate = section(run, "training").get("patterns_per_s")
     if rate is not None:
-        rows.append(("training", rate, "patterns per second"))
+        rows.append(("training", f"{readable(rate)} patterns per second", ""))
     given = section(run, "input")
     rows += [(f"input, {k}", given[k], "") for k in ("path", "format", "shape", "dtype") if given.get(k)]
     rows += [("seed", run["seed"], "")] if "seed" in run else []
@@ -151,7 +153,8 @@ def _pictures(pictures: Iterable[Picture | None], intro: str) -> str:
     if not shown:
         return ""
     text = f"<p>{escape(intro)}</p>" if intro else ""
-    return text + f'<div class="pictures">{"".join(shown)}</div>'
+    large = " large" if len(shown) in LARGE_COUNTS else ""
+    return text + f'<div class="pictures{large}">{"".join(shown)}</div>'
 
 
 def _figure(picture: Picture) -> str:
@@ -175,10 +178,11 @@ def _table(rows: Iterable[tuple[str, Any, str]]) -> str:
             kind = ' class="number"' if isinstance(shown, int | float) else ""
             lines.append(
                 f"<tr><th>{escape(part)}</th><td{kind}>{escape(readable(shown))}</td>"
-                f'<td class="soft">{escape(meaning)}</td></tr>'
+                + (f'<td class="soft">{escape(meaning)}</td></tr>' if meaning else "</tr>")
             )
     return f'<div class="scroll"><table>{"".join(lines)}</table></div>' if lines else ""
 
 
 def _named(key: str) -> str:
-    return key.replace("_", " ")
+    words = key.replace("_", " ")
+    return words[: -len(" deg")] + " (°)" if words.endswith(" deg") else words

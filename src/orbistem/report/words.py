@@ -27,13 +27,13 @@ RESIDUAL_FITS = (0.9, 1.1)  # median reduced chi-square that counts as "noise al
 
 SCORE_MEANING = {
     "fold_error": "distance of symmetry-equivalent positions in the latents; 0: folded, 1: unrelated",
-    "repeat_error": "the same between two noise draws of one position: what noise alone does",
-    "rotation_error": "the same between a pattern and its copy that was turned pixel by pixel",
+    "repeat_error": "distance of two noise draws of one position in the latents: what noise alone does",
+    "rotation_error": "distance between a pattern and its copy that was turned pixel by pixel",
     "angle_error": "error of angle differences between equivalent positions, in degrees",
     "angle_error_deg": "error of angle differences between equivalent positions, in degrees",
     "explained_variance": "share of the variation about the static background that the model reproduces",
     "oracle": "explained variance of the best possible guess from one pattern at a time",
-    "oracle_linear": "the same, on the harmonic coefficients",
+    "oracle_linear": "the same limit for one who sees only the harmonic coefficients",
     "active_units": "latents whose uncertainty is under half their spread",
     "site_accuracy": "positions whose class, found by clustering the latents, is the true one",
     "nmi": "information that the clusters share with the true classes; 1: all of it",
@@ -109,7 +109,7 @@ def readable(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, int):
-        return f"{value:,}".replace(",", "\u202f") if abs(value) >= 10_000 else str(value)
+        return _grouped(str(value)).replace("-", "−")
     if isinstance(value, float):
         return _readable_float(value)
     if isinstance(value, list | tuple):
@@ -198,7 +198,13 @@ def _readable_float(value: float) -> str:
     if value == 0 or 1e-3 <= abs(value) < 1e5:
         digits = 0 if abs(value) >= 100 else 2 - math.floor(math.log10(abs(value))) if value else 0
         text = f"{value:.{max(digits, 0)}f}"
-        return text.rstrip("0").rstrip(".") if "." in text else text
-    mantissa, exponent = f"{value:.1e}".split("e")
+        text = text.rstrip("0").rstrip(".") if "." in text else _grouped(text)
+        return text.replace("-", "−")
+    mantissa, exponent = f"{value:.1e}".replace("-", "−", int(value < 0)).split("e")
     power = str(int(exponent)).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
     return f"{mantissa} × 10{power}"
+
+
+def _grouped(digits: str) -> str:
+    """Thin spaces between thousands, from five digits on."""
+    return f"{int(digits):,}".replace(",", "\u202f") if len(digits.lstrip("-")) > 4 else digits
