@@ -156,7 +156,7 @@ class Scan:
     scan_vectors: NDArray[np.float64] | None = None
 
     def __post_init__(self) -> None:
-        _require_patterns(self.patterns.shape, self.patterns.dtype)
+        require_patterns(self.patterns.shape, self.patterns.dtype)
         scan_shape = self.scan_shape
         if len(self.scan_axes) != len(scan_shape):
             raise ShapeError(
@@ -234,7 +234,7 @@ class Scan:
         """
         if not hasattr(patterns, "ndim"):
             patterns = np.asarray(patterns)
-        _require_patterns(patterns.shape, patterns.dtype)
+        require_patterns(patterns.shape, patterns.dtype)
         where = None if positions is None else as_positions(positions)
         patterns = _with_scan_shape(patterns, as_list=where is not None)
         scan_shape = tuple(int(size) for size in patterns.shape[:-2])
@@ -432,7 +432,8 @@ def as_positions(positions: Any) -> NDArray[np.float64]:
     return array
 
 
-def _require_patterns(shape: tuple[int, ...], dtype: Any) -> None:
+def require_patterns(shape: tuple[int, ...], dtype: Any) -> None:
+    """Refuse what is not a stack of two-dimensional real patterns, with one sentence."""
     kind = np.dtype(dtype).kind
     if kind not in "biuf":
         raise InputError(

@@ -1,0 +1,16 @@
+"""One reader a format. A new one: copy the nearest file, and add its line to the tuple below."""
+
+from orbistem.io.formats import arrays, cxi, folder, hdf5, raw, rosetta, zarr_store
+
+__all__ = ["FORMATS"]
+
+FORMATS = (  # asked in this order; the first that recognises the content reads it
+    zarr_store.FORMAT,
+    folder.FORMAT,
+    cxi.FORMAT,
+    hdf5.FORMAT,
+    arrays.NPY,
+    arrays.NPZ,
+    raw.FORMAT,
+    rosetta.FORMAT,
+)

@@ -1,0 +1,150 @@
+"""Arrays in files, read on demand.
+
+Every lazy scan is a Dask array over a small *recipe*: an object that knows a path and how to read a part.
+A recipe holds no open file, so it can be sent to another process, and a file is open only while it is read.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+__all__ = ["Folded", "Joined", "Recipe", "as_lazy"]
+
+CHUNK_BYTES = 16 * 2**20
+"""Aim for the size of one piece of a lazy array; whole storage chunks are kept together up to four times this."""
+
+
+class Recipe(Protocol):
+    """An array that is read when it is indexed with slices."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the whole."""
+        ...
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of its numbers."""
+        ...
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        ...
+
+    def __getitem__(self, key: Any) -> np.ndarray[Any, Any]:
+        """Read a part: `key` holds slices of step 1."""
+        ...
+
+
+def as_lazy(recipe: Recipe, *, storage_chunks: tuple[int, ...] | None = None) -> Any:
+    """A Dask array over a recipe, in pieces of whole scan lines that hold whole storage chunks.
+
+    Parameters
+    ----------
+    recipe
+        Shape (n, ky, kx) or (y, x, ky, kx).
+    storage_chunks
+        Chunk shape in the file, if it has one.
+    """
+    import dask.array as da
+
+    line_bytes = math.prod(recipe.shape[1:]) * recipe.dtype.itemsize
+    unit = storage_chunks[0] if storage_chunks else 1
+    if unit * line_bytes > 4 * CHUNK_BYTES:
+        unit = 1
+    lines = max(unit, CHUNK_BYTES // max(1, line_bytes) // unit * unit)
+    chunks = (min(lines, recipe.shape[0]), *recipe.shape[1:])
+    meta = np.empty((0,) * recipe.ndim, dtype=recipe.dtype)
+    return da.from_array(recipe, chunks=chunks, name=False, inline_array=True, meta=meta)
+
+
+@dataclass(frozen=True, slots=True)
+class Folded:
+    """A flat stack (n, ky, kx) seen as a grid (y, x, ky, kx); positions beyond the stack read as zero."""
+
+    base: Recipe
+    scan_shape: tuple[int, int]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(y, x, ky, kx)."""
+        return (*self.scan_shape, *self.base.shape[1:])
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the stack."""
+        return self.base.dtype
+
+    @property
+    def ndim(self) -> int:
+        """Always 4."""
+        return 4
+
+    def __getitem__(self, key: Any) -> np.ndarray[Any, Any]:
+        """Read whole lines at once, or parts of lines one by one."""
+        rows, columns, *detector = _slices(key, self.shape)
+        width = self.scan_shape[1]
+        if columns == slice(0, width):
+            flat = self._flat(rows.start * width, rows.stop * width, detector)
+            return flat.reshape(rows.stop - rows.start, width, *flat.shape[1:])
+        lines = [
+            self._flat(row * width + columns.start, row * width + columns.stop, detector)
+            for row in range(rows.start, rows.stop)
+        ]
+        return np.stack(lines)
+
+    def _flat(self, start: int, stop: int, detector: list[slice]) -> np.ndarray[Any, Any]:
+        end = min(stop, self.base.shape[0])
+        shape = tuple(part.stop - part.start for part in detector)
+        if start >= end:
+            return np.zeros((stop - start, *shape), dtype=self.dtype)
+        frames = self.base[(slice(start, end), *detector)]
+        if end == stop:
+            return frames
+        return np.concatenate([frames, np.zeros((stop - end, *shape), dtype=self.dtype)])
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """Several stacks of equal frames, one after the other along the first axis."""
+
+    parts: tuple[Recipe, ...]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(sum of n, ky, kx)."""
+        return (sum(part.shape[0] for part in self.parts), *self.parts[0].shape[1:])
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the first stack."""
+        return self.parts[0].dtype
+
+    @property
+    def ndim(self) -> int:
+        """As the parts."""
+        return self.parts[0].ndim
+
+    def __getitem__(self, key: Any) -> np.ndarray[Any, Any]:
+        """Read from those parts that the range touches."""
+        first, *rest = _slices(key, self.shape)
+        pieces, begin = [], 0
+        for part in self.parts:
+            start, stop = max(first.start - begin, 0), min(first.stop - begin, part.shape[0])
+            if start < stop:
+                pieces.append(part[(slice(start, stop), *rest)])
+            begin += part.shape[0]
+        return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
+
+
+def _slices(key: Any, shape: tuple[int, ...]) -> list[slice]:
+    """Plain slices with start and stop for every axis; Dask asks with slices of step 1 only."""
+    keys = key if isinstance(key, tuple) else (key,)
+    keys = keys + (slice(None),) * (len(shape) - len(keys))
+    bounds = [part.indices(size) for part, size in zip(keys, shape, strict=True)]
+    return [slice(start, max(start, stop)) for start, stop, _ in bounds]

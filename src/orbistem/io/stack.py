@@ -1,0 +1,103 @@
+"""From one array in a tree (HDF5, Zarr) to what a reader gives back: axes, grid, positions beside it."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from orbistem.io.axes import as_text, make_axes
+from orbistem.io.contract import Found, Request
+from orbistem.io.positions import columns_of
+from orbistem.io.tree import Entry, calibration, grid_of_header, list_beside
+
+__all__ = ["DETECTOR_NAMES", "SCAN_NAMES", "assemble", "sort_axes"]
+
+SCAN_NAMES = ("y", "x")
+DETECTOR_NAMES = ("ky", "kx")
+
+
+def assemble(
+    *, format_name: str, entry: Entry, root: Any, recipe: Any, request: Request, lookup: Any
+) -> Found:
+    """Gather everything that the tree says about one array.
+
+    Parameters
+    ----------
+    recipe
+        How to read the array.
+    lookup
+        Function from a path to an `Entry` or None.
+    """
+    shape = tuple(recipe.shape)
+    named: dict[str, Any] = {}
+    try:
+        calibrated = calibration(root, entry.path, shape)
+    except Exception as error:  # whatever the metadata hold, the patterns are still good
+        calibrated = None
+        named["warnings"] = (
+            f"the calibration beside {entry.path} is unreadable ({error}); the data are used",
+        )
+    if calibrated is not None:
+        axes, navigate, words = calibrated
+        named |= sort_axes(axes, navigate)
+        named["found"] = (f"calibration from {words} beside {entry.path}",)
+    if len(shape) == 3 or request.positions is not None:
+        named = _flat_stack(named, entry, root, request, lookup)
+    chunks = getattr(entry.node, "chunks", None)
+    return Found(format=format_name, patterns=recipe, storage_chunks=chunks, dataset=entry.path, **named)
+
+
+def sort_axes(axes: list[dict[str, Any]], navigate: list[bool | None]) -> dict[str, Any]:
+    """Arguments of `Found` from axes in storage order: order, scan_axes, detector_axes, axes_known, warnings.
+
+    Axes that are marked as part of the scan come first; without marks the last two are the detector's.
+    """
+    n_axes = len(axes)
+    marked = [i for i, flag in enumerate(navigate) if flag]
+    known = len(marked) == n_axes - 2 and n_axes > 2
+    scan = marked if known else list(range(n_axes - 2))
+    detector = [i for i in range(n_axes) if i not in scan]
+    order = (*scan, *detector)
+    names = SCAN_NAMES if len(scan) == 2 else ("y",) * len(scan)
+    scan_axes, notes = make_axes([axes[i] for i in scan], names[: len(scan)])
+    detector_axes, more = make_axes([axes[i] for i in detector], DETECTOR_NAMES)
+    labels = [as_text(axes[i].get("name")) for i in order]
+    named: dict[str, Any] = {
+        "detector_axes": detector_axes,
+        "warnings": notes + more,
+        "axes_known": known or (n_axes > 2 and all(labels)),
+    }
+    if len(scan) == 2:
+        named["scan_axes"] = scan_axes
+    elif len(scan) == 1:
+        named["scan_axes"] = (scan_axes[0], _one_column())
+    if order != tuple(range(n_axes)):
+        named["order"] = order
+    return named
+
+
+def _one_column() -> Any:
+    return make_axes([{}], ("x",))[0][0]
+
+
+def _flat_stack(
+    named: dict[str, Any], entry: Entry, root: Any, request: Request, lookup: Any
+) -> dict[str, Any]:
+    """Where the frames of a stack belong: a grid in the header, a list beside them, or the key given."""
+    n_frames = entry.shape[0] if entry.shape else 0
+    n_frames = max(n_frames, math.prod(entry.shape[:-2]))
+    found, warnings = tuple(named.get("found", ())), tuple(named.get("warnings", ()))
+    grid, words = grid_of_header(root, entry.path, n_frames)
+    if grid is not None:
+        return named | {"scan_shape": grid, "found": (*found, words or ""), "axes_known": True}
+    if words is not None:
+        warnings += (words,)
+    table = list_beside(root, entry.path, n_frames) if request.positions is None else None
+    if request.positions is not None:
+        table = lookup(request.positions)  # a key that is not there is refused by the caller
+    if table is not None:
+        values, columns = columns_of(table.path, table.node[()])
+        found += (f"positions from {table.path} ({columns})",)
+        units = as_text(table.node.attrs["units"]) if "units" in table.node.attrs else ""
+        named = named | {"positions": values, "position_units": units or "px"}
+    return named | {"found": found, "warnings": warnings}

@@ -1,0 +1,223 @@
+"""What HDF5 and Zarr files have in common: a tree of groups, arrays and attributes.
+
+Works on h5py and zarr objects alike, and never trusts metadata: what cannot be read is left out.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from orbistem.errors import FormatError, OptionError
+from orbistem.io.axes import as_text
+from orbistem.io.positions import LIST_NAME
+
+__all__ = [
+    "Entry",
+    "attribute",
+    "calibration",
+    "candidates",
+    "choose",
+    "grid_of_header",
+    "list_beside",
+    "parent_of",
+]
+
+_SIDE_TABLES = re.compile(r"/(original_metadata|learning_results|models|attributes)/")
+_MAX_LISTED = 8
+_HEADER_SIZES = (
+    ("n_rows", "n_columns"),
+    ("nrows", "ncolumns"),
+    ("nrows", "ncols"),
+    ("y cells", "x cells"),
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Entry:
+    """An array in the tree."""
+
+    path: str
+    node: Any
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Its shape."""
+        return tuple(int(size) for size in self.node.shape)
+
+    @property
+    def words(self) -> str:
+        """Path, shape and type for a message."""
+        return f"{self.path} {self.shape} {self.node.dtype}"
+
+
+def candidates(entries: Iterator[Entry]) -> list[Entry]:
+    """Those arrays that can be a stack of patterns; pictures for display and side tables are left out."""
+    stacks = [entry for entry in entries if _is_stack(entry)]
+    main = [entry for entry in stacks if not _SIDE_TABLES.search(entry.path)]
+    return sorted(main or stacks, key=lambda entry: entry.path)
+
+
+def choose(
+    stacks: list[Entry], dataset: str | None, lookup: Callable[[str], Entry | None], where: str
+) -> Entry:
+    """The array that was asked for, or the only candidate.
+
+    Raises
+    ------
+    OptionError
+        No such dataset.
+    FormatError
+        None or several candidates; the text lists them.
+    """
+    if dataset is not None:
+        entry = lookup(dataset)
+        if entry is not None:
+            return entry
+        inside = [one for one in stacks if one.path.startswith(dataset.strip("/") + "/")]
+        if len(inside) == 1:
+            return inside[0]
+        raise OptionError(f"dataset: {where} has no array {dataset}; {_listed(inside or stacks)}")
+    if len(stacks) == 1:
+        return stacks[0]
+    if not stacks:
+        raise FormatError(
+            f"{where} holds no stack of two-dimensional patterns (numbers with 3 or 4 axes, none of them empty); "
+            "name an array with --dataset, or choose another file"
+        )
+    raise FormatError(f"{where} holds several stacks of patterns; {_listed(stacks)}")
+
+
+def attribute(node: Any, name: str, default: Any = None) -> Any:
+    """An attribute, or the default if it is missing or unreadable."""
+    try:
+        return node.attrs[name] if name in node.attrs else default
+    except Exception:  # h5py raises many kinds for damaged or exotic attributes
+        return default
+
+
+def parent_of(path: str) -> str:
+    """Path of the group that holds an array; "" for the root."""
+    return path.rpartition("/")[0]
+
+
+def calibration(
+    root: Any, path: str, shape: tuple[int, ...]
+) -> tuple[list[dict[str, Any]], list[bool | None], str] | None:
+    """Axes that the file gives for an array: one dictionary an axis (name, scale, offset, units).
+
+    Returns
+    -------
+    axes, navigate, words
+        `navigate` says of every axis whether it belongs to the scan (None: not known);
+        None instead of all if there is nothing of a kind that we know.
+    """
+    group = _get(root, parent_of(path))
+    if group is None:
+        return None
+    return _hyperspy_axes(group, shape) or _dim_axes(group, shape)
+
+
+def grid_of_header(root: Any, path: str, n_frames: int) -> tuple[tuple[int, int] | None, str | None]:
+    """Rows and columns of an EBSD map from the header beside its patterns; or a sentence why not."""
+    above = _get(root, parent_of(parent_of(path)))
+    header = _get(above, "Header") if above is not None else None
+    if header is None:
+        return None, None
+    names = {str(name).lower(): name for name in header}
+    for rows, columns in _HEADER_SIZES:
+        if rows in names and columns in names:
+            y, x = _scalar(header, names[rows]), _scalar(header, names[columns])
+            if y and x and y * x == n_frames:
+                return (y, x), f"the header gives {y} rows and {x} columns"
+            return None, f"the header gives {y} rows and {x} columns, but there are {n_frames} patterns"
+    return None, None
+
+
+def list_beside(root: Any, path: str, n_frames: int) -> Entry | None:
+    """The only table of positions (n, 2) or (n, 3) beside an array of n patterns, by its name."""
+    group = _get(root, parent_of(path))
+    if group is None:
+        return None
+    above = parent_of(path)
+    tables = []
+    for name in group:
+        node = _get(group, name) if LIST_NAME.fullmatch(str(name)) else None
+        if node is not None and getattr(node, "shape", None) in {(n_frames, 2), (n_frames, 3)}:
+            tables.append(Entry(path=f"{above}/{name}".lstrip("/"), node=node))
+    return tables[0] if len(tables) == 1 else None
+
+
+def _is_stack(entry: Entry) -> bool:
+    shape, dtype = entry.shape, entry.node.dtype
+    if dtype.kind not in "biuf" or dtype.fields or len(shape) not in (3, 4) or 0 in shape:
+        return False
+    if min(shape[-2:]) < 2 or as_text(attribute(entry.node, "CLASS")) == "IMAGE":
+        return False
+    return not (len(shape) == 3 and shape[-1] in (3, 4) and dtype.kind == "u" and dtype.itemsize == 1)
+
+
+def _listed(stacks: list[Entry]) -> str:
+    if not stacks:
+        return "it holds no stack of patterns at all; choose another file"
+    words = "; ".join(entry.words for entry in stacks[:_MAX_LISTED])
+    more = f" and {len(stacks) - _MAX_LISTED} more" if len(stacks) > _MAX_LISTED else ""
+    return f"choose one with --dataset: {words}{more}"
+
+
+def _get(group: Any, path: str) -> Any:
+    if not path:
+        return group
+    try:
+        return group[path] if path in group else None
+    except Exception:  # a broken link, a link out of reach, a damaged object: as if it were not there
+        return None
+
+
+def _scalar(group: Any, name: str) -> int | None:
+    node = _get(group, name)
+    try:
+        value = node[()] if node is not None else None
+        return int(value.reshape(-1)[0]) if hasattr(value, "reshape") else int(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError, IndexError, OSError):
+        return None
+
+
+def _hyperspy_axes(
+    group: Any, shape: tuple[int, ...]
+) -> tuple[list[dict[str, Any]], list[bool | None], str] | None:
+    nodes = [_get(group, f"axis-{index}") for index in range(len(shape))]
+    if any(node is None for node in nodes):
+        return None
+    order = [attribute(node, "index_in_array") for node in nodes]
+    if sorted(int(i) for i in order if i is not None) == list(range(len(shape))):
+        nodes = [node for _, node in sorted(zip(order, nodes, strict=True), key=lambda pair: int(pair[0]))]
+    axes: list[dict[str, Any]] = [
+        {key: attribute(node, key) for key in ("name", "scale", "offset", "units")} for node in nodes
+    ]
+    navigate = [attribute(node, "navigate") for node in nodes]
+    return axes, [None if flag is None else bool(flag) for flag in navigate], "HyperSpy axes"
+
+
+def _dim_axes(
+    group: Any, shape: tuple[int, ...]
+) -> tuple[list[dict[str, Any]], list[bool | None], str] | None:
+    for first in (0, 1):
+        nodes = [_get(group, f"dim{first + index}") for index in range(len(shape))]
+        if all(getattr(node, "ndim", None) == 1 for node in nodes):
+            return [_of_dim(node) for node in nodes], [None] * len(shape), "EMD dimensions"
+    return None
+
+
+def _of_dim(node: Any) -> dict[str, Any]:
+    """A dimension as a vector of coordinates, of which two are enough."""
+    units = as_text(attribute(node, "units")).strip().strip("[]").replace("_", "")
+    axis: dict[str, Any] = {"name": attribute(node, "name"), "units": units}
+    try:
+        start, step = float(node[0]), (float(node[1]) - float(node[0]) if node.shape[0] > 1 else math.nan)
+    except (TypeError, ValueError, IndexError, OSError):
+        return axis
+    return axis | {"offset": start, "scale": step if math.isfinite(step) else None}
