@@ -54,8 +54,8 @@ class MomentsResult:
     diff_variance, diff2_variance : (ky, kx)
         Variance from first and second differences of patterns that follow one another: noise with little, and
         with still less, of the structure. NaN where no pair was seen.
-    n_diff : int
-        Second differences behind them.
+    n_diff, n_lag : int
+        Second differences behind them, and behind `lag_products`.
     lag_products : (len(LAGS), ky, kx)
         Mean of d(p) d(p + lag) / 6 of second differences d; 0 where p + lag leaves the frame.
     """
@@ -75,6 +75,7 @@ class MomentsResult:
     diff_variance: Floats
     diff2_variance: Floats
     n_diff: int
+    n_lag: int
     lag_products: Floats
 
     @property
@@ -203,6 +204,7 @@ class Moments:
             diff_variance=_ratio(state.diff, 2 * state.diff_count),
             diff2_variance=_ratio(state.diff2, 6 * state.diff2_count),
             n_diff=state.n_diff,
+            n_lag=state.n_lag,
             lag_products=lags,
         )
 
