@@ -95,7 +95,7 @@ class Runner(Protocol):
     def map(
         self, task: Callable[[Block], T], scan: Scan, *, block_size: int
     ) -> Generator[tuple[int, T], None, None]:
-        """Yield (number of positions, task(block)) for every block, in order; few blocks are held at a time."""
+        """Yield (number of positions, task(block)) for every block, in order, holding few at a time."""
         ...
 
     def run(
@@ -201,7 +201,8 @@ class Distributed:
             n_workers = sum(client.nthreads().values())
             if n_workers == 0:
                 raise OptionError(
-                    f"scheduler: want at least one worker at {self.address}, got none; start one with: dask worker {self.address}"
+                    f"scheduler: want at least one worker at {self.address}, got none; "
+                    f"start one with: dask worker {self.address}"
                 )
             in_file = hasattr(scan.patterns, "dask")
             shared_task = client.scatter(task, hash=False)
@@ -277,16 +278,18 @@ def _connected(address: str) -> Iterator[Any]:
     from distributed import Client
 
     try:
-        client = Client(address, timeout=CONNECT_TIMEOUT_S, set_as_default=False)
+        client = Client(  # type: ignore[no-untyped-call]
+            address, timeout=CONNECT_TIMEOUT_S, set_as_default=False
+        )
     except (OSError, ValueError, TimeoutError) as error:
         raise OptionError(
-            f"scheduler: want the address of a running Dask scheduler, such as tcp://host:8786, got {address} ({error}); "
-            "start one with: dask scheduler"
+            f"scheduler: want the address of a running Dask scheduler, such as tcp://host:8786, got {address} "
+            f"({error}); start one with: dask scheduler"
         ) from error
     try:
         yield client
     finally:
-        client.close()
+        client.close()  # type: ignore[no-untyped-call]
 
 
 def _read_and_do(task: Callable[[Block], T], scan: Scan, start: int, stop: int) -> tuple[int, T]:

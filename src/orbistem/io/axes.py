@@ -26,9 +26,7 @@ def make_axis(
         return Axis(name=name), (f"axis {name} has the scale {scale}; it is treated as uncalibrated (px)",)
     notes: tuple[str, ...] = ()
     if given < 0:
-        notes = (
-            f"axis {name} has the negative scale {given:g}; the order in the file is kept, {-given:g} used",
-        )
+        notes = (f"axis {name} has the negative scale {given:g}; the file's order is kept, {-given:g} used",)
     unit = normalise_unit(as_text(units))
     if unit.dimension == "unknown" and unit.text:
         notes += (f"axis {name} has the unknown unit {unit.text!r}; calibrations in it are not used",)
@@ -39,7 +37,8 @@ def make_axes(
     given: list[dict[str, Any]], names: tuple[str, ...]
 ) -> tuple[tuple[Axis, ...], tuple[str, ...]]:
     """Axes under our names from dictionaries with the keys scale, offset, units; and the sentences."""
-    axes, notes = [], []
+    axes: list[Axis] = []
+    notes: list[str] = []
     for name, one in zip(names, given, strict=True):
         axis, more = make_axis(name, scale=one.get("scale"), offset=one.get("offset"), units=one.get("units"))
         axes.append(axis)

@@ -15,7 +15,7 @@ import numpy as np
 __all__ = ["Folded", "Joined", "Recipe", "as_lazy"]
 
 CHUNK_BYTES = 16 * 2**20
-"""Aim for the size of one piece of a lazy array; whole storage chunks are kept together up to four times this."""
+"""Size of one piece of a lazy array; whole storage chunks are kept together up to four times this."""
 
 
 class Recipe(Protocol):
@@ -60,7 +60,9 @@ def as_lazy(recipe: Recipe, *, storage_chunks: tuple[int, ...] | None = None) ->
     lines = max(unit, CHUNK_BYTES // max(1, line_bytes) // unit * unit)
     chunks = (min(lines, recipe.shape[0]), *recipe.shape[1:])
     meta = np.empty((0,) * recipe.ndim, dtype=recipe.dtype)
-    return da.from_array(recipe, chunks=chunks, name=False, inline_array=True, meta=meta)
+    return da.from_array(  # type: ignore[no-untyped-call]
+        recipe, chunks=chunks, name=False, inline_array=True, meta=meta
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,7 +38,8 @@ def from_memory(source: Any) -> tuple[Found, str | None]:
     if hasattr(source, "__array__"):
         return Found(format="array", patterns=np.asarray(source)), None
     raise InputError(
-        f"want a path, an array, a HyperSpy signal or an abTEM measurement, got {type(source).__name__}; convert it"
+        f"want a path, an array, a HyperSpy signal or an abTEM measurement, got {type(source).__name__}; "
+        "convert it"
     )
 
 

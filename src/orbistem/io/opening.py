@@ -227,13 +227,13 @@ def _given_positions(positions: Any, source: Any) -> tuple[Any, str | None, str]
 
 def _read_mask(mask: Any) -> np.ndarray[Any, Any]:
     if not isinstance(mask, str | os.PathLike):
-        return np.asarray(mask) != 0
+        return np.asarray(mask, dtype=np.bool_)
     scan = open_scan(mask)
     if scan.n_positions != 1:
         raise OptionError(
             f"mask: want one picture (ky, kx) in {mask}, got {scan.n_positions}; give zero where to leave out"
         )
-    return np.asarray(scan.block(0, 1).frames[0]) != 0
+    return np.asarray(scan.block(0, 1).frames[0], dtype=np.bool_)
 
 
 def _checksum(content: str, scan: Scan) -> str:

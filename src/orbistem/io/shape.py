@@ -139,7 +139,8 @@ def _padded(flat: Any, n_missing: int) -> Any:
         return np.concatenate([flat, zeros])
     import dask.array as da
 
-    return da.concatenate([flat, da.from_array(zeros)])
+    tail = da.from_array(zeros)  # type: ignore[no-untyped-call]
+    return da.concatenate([flat, tail])  # type: ignore[no-untyped-call]
 
 
 def _text(sizes: tuple[int, ...]) -> str:

@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from orbistem.errors import FormatError, OptionError
 from orbistem.io.axes import as_text
 from orbistem.io.positions import LIST_NAME
@@ -85,7 +87,7 @@ def choose(
         return stacks[0]
     if not stacks:
         raise FormatError(
-            f"{where} holds no stack of two-dimensional patterns (numbers with 3 or 4 axes, none of them empty); "
+            f"{where} holds no stack of two-dimensional patterns (numbers with 3 or 4 axes, none empty); "
             "name an array with --dataset, or choose another file"
         )
     raise FormatError(f"{where} holds several stacks of patterns; {_listed(stacks)}")
@@ -94,7 +96,7 @@ def choose(
 def attribute(node: Any, name: str, default: Any = None) -> Any:
     """An attribute, or the default if it is missing or unreadable."""
     try:
-        return node.attrs[name] if name in node.attrs else default
+        return node.attrs.get(name, default)
     except Exception:  # h5py raises many kinds for damaged or exotic attributes
         return default
 
@@ -172,7 +174,7 @@ def _get(group: Any, path: str) -> Any:
     if not path:
         return group
     try:
-        return group[path] if path in group else None
+        return group.get(path)
     except Exception:  # a broken link, a link out of reach, a damaged object: as if it were not there
         return None
 
@@ -180,8 +182,7 @@ def _get(group: Any, path: str) -> Any:
 def _scalar(group: Any, name: str) -> int | None:
     node = _get(group, name)
     try:
-        value = node[()] if node is not None else None
-        return int(value.reshape(-1)[0]) if hasattr(value, "reshape") else int(value)  # type: ignore[arg-type]
+        return None if node is None else int(np.asarray(node[()]).reshape(-1)[0])
     except (TypeError, ValueError, IndexError, OSError):
         return None
 

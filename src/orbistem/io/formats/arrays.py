@@ -106,6 +106,8 @@ def _choose(heads: dict[str, Any], dataset: str | None, path: Path) -> str:
     ]
     if len(stacks) == 1:
         return stacks[0]
+    if not stacks and len(heads) == 1 and len(next(iter(shapes.values()))) == 2:
+        return next(iter(heads))  # a single pattern, or a mask
     if not stacks:
         raise FormatError(
             f"{path.name} holds no stack of two-dimensional patterns (numbers with 3 or 4 axes, none empty), "
@@ -147,7 +149,8 @@ def _positions(
         if request.positions not in heads:
             keys = _listed({key: head[0][0] for key, head in heads.items()})
             raise OptionError(
-                f"positions: want a key of {path.name} or a CSV file, got {request.positions}; keys are {keys}"
+                f"positions: want a key of {path.name} or a CSV file, got {request.positions}; "
+                f"keys are {keys}"
             )
         keys_found = [request.positions]
     else:

@@ -78,8 +78,10 @@ def _read(path: Path, request: Request) -> Found:
     first = _frame(path / chosen[0])
     if first.ndim != 2:
         raise FormatError(f"{chosen[0]} in {path} is {first.shape}, not one pattern; give that file itself")
-    found = (f"{len(chosen)} files {known[0]} in natural order, from {chosen[0]} to {chosen[-1]}",)
-    warnings = ()
+    found: tuple[str, ...] = (
+        f"{len(chosen)} files {known[0]} in natural order, from {chosen[0]} to {chosen[-1]}",
+    )
+    warnings: tuple[str, ...] = ()
     if len(chosen) < len(names):
         warnings = (f"{len(names) - len(chosen)} other files in the folder are not used",)
     chosen, grid = _by_letters(chosen)

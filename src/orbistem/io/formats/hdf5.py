@@ -190,7 +190,8 @@ def _parts(entry: Entry, file: Any, path: Path) -> list[Entry]:
     missing = [part for part, node in parts.items() if node is None]
     if missing:
         raise FormatError(
-            f"{path.name} points to {', '.join(missing[:3])} in files that are not there; put them into its folder"
+            f"{path.name} points to {', '.join(missing[:3])} in files that are not there; "
+            "put them into its folder"
         )
     return [Entry(path=f"{above}/{part}".lstrip("/"), node=node) for part, node in parts.items()]
 
@@ -216,7 +217,7 @@ _MASK_KEYS = (
 
 def _try(file: Any, key: str) -> Any:
     try:
-        return file[key] if key in file else None
+        return file.get(key)
     except (KeyError, OSError, RuntimeError):
         return None
 
@@ -240,8 +241,8 @@ def _check_version(path: Path, file: Any) -> None:
     major = version.partition(".")[0]
     if major.isdigit() and int(major) > HYPERSPY_MAJOR:
         raise VersionError(
-            f"{path.name} was written in version {version} of the HyperSpy format, this reads {HYPERSPY_MAJOR}; "
-            "save it in an older version, or update orbistem"
+            f"{path.name} was written in version {version} of the HyperSpy format, "
+            f"this reads {HYPERSPY_MAJOR}; save it in an older version, or update orbistem"
         )
 
 

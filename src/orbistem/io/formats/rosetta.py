@@ -127,7 +127,8 @@ def _choose(signals: list[dict[str, Any]], dataset: str | None, path: Path) -> i
         return stacks[0]
     if not stacks:
         raise FormatError(
-            f"{path.name} holds no two-dimensional patterns, only {_listed(signals) or 'nothing'}; choose another file"
+            f"{path.name} holds no two-dimensional patterns, only {_listed(signals) or 'nothing'}; "
+            "choose another file"
         )
     raise FormatError(
         f"{path.name} holds several stacks of patterns; choose one with --dataset: {_listed(signals)}"
@@ -187,12 +188,13 @@ def _signals_of(path: Path, *, lazy: bool) -> tuple[list[dict[str, Any]], dict[s
     missing = next((error for error in failures if isinstance(error, ImportError)), None)
     if missing is not None:
         raise MissingExtraError(
-            f"{path.name} needs the package {missing.name or missing} to be read; run: pip install {missing.name}"
+            f"{path.name} needs the package {missing.name or missing} to be read; "
+            f"run: pip install {missing.name}"
         ) from missing
     reasons = " ".join(str(failures[0]).split())[:200] or type(failures[0]).__name__
     raise FormatError(
-        f"{path.name} cannot be read as {plugins[0]['name']} ({reasons}); copy it again, or for raw numbers give "
-        "--shape and --dtype"
+        f"{path.name} cannot be read as {plugins[0]['name']} ({reasons}); "
+        "copy it again, or for raw numbers give --shape and --dtype"
     ) from failures[0]
 
 

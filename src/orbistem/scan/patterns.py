@@ -1,98 +1,29 @@
-"""The scan: lazy diffraction patterns, calibrated axes, what is valid, and where it all came from."""
+"""The scan itself: lazy patterns with their axes and flags, read block by block."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
 from orbistem.errors import InputError, OptionError, ShapeError
+from orbistem.scan.axis import Axis
+from orbistem.scan.check import as_flags, as_positions, frozen, require_patterns
+from orbistem.scan.provenance import Provenance
 
 if TYPE_CHECKING:
     import dask.array as da
-    import xarray as xr
     from numpy.typing import NDArray
 
     Patterns = NDArray[Any] | da.Array
 
-__all__ = ["Axis", "Block", "Provenance", "Scan", "Truth"]
+__all__ = ["Block", "Scan"]
 
 WORKING_BYTES = 16
 """Bytes per pixel that a reduction is expected to need beside the raw block: two float64 copies."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Axis:
-    """One calibrated axis: coordinate = offset + scale * index, in `units`.
-
-    A scale of 1 with units "px" means: not calibrated.
-    """
-
-    name: str
-    scale: float = 1.0
-    offset: float = 0.0
-    units: str = "px"
-
-    def __post_init__(self) -> None:
-        if not (np.isfinite(self.scale) and self.scale > 0 and np.isfinite(self.offset)):
-            raise OptionError(
-                f"axis {self.name}: want a finite scale above 0 and a finite offset, "
-                f"got {self.scale:g} and {self.offset:g}; use scale 1 and units 'px' where it is not calibrated"
-            )
-
-    def coordinates(self, size: int) -> NDArray[np.float64]:
-        """Coordinates of `size` points, in `units`; shape (size,)."""
-        return self.offset + self.scale * np.arange(size, dtype=np.float64)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Provenance:
-    """Where a scan came from, in plain sentences.
-
-    Attributes
-    ----------
-    path
-        The file or folder; None for an array in memory.
-    format
-        Name of the format that was recognised, or "array".
-    dataset
-        Key inside the file, if the format has keys.
-    found
-        Facts read from the file, one sentence each.
-    assumed
-        Guesses, one sentence each, with the option that overrides it.
-    warnings
-        What could not be used, or looks wrong.
-    checksum
-        Checksum of sampled content: tells whether the same data are there again. Not a proof.
-    """
-
-    path: str | None = None
-    format: str = "array"
-    dataset: str | None = None
-    found: tuple[str, ...] = ()
-    assumed: tuple[str, ...] = ()
-    warnings: tuple[str, ...] = ()
-    checksum: str | None = None
-
-    def adding(
-        self,
-        *,
-        found: tuple[str, ...] = (),
-        assumed: tuple[str, ...] = (),
-        warnings: tuple[str, ...] = (),
-    ) -> Provenance:
-        """Return the same with more sentences at the end of each list."""
-        return dataclasses.replace(
-            self,
-            found=self.found + found,
-            assumed=self.assumed + assumed,
-            warnings=self.warnings + warnings,
-        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -164,12 +95,13 @@ class Scan:
             )
         if self.measured.shape != scan_shape or self.measured.dtype != np.bool_:
             raise ShapeError(
-                f"measured: want bool {scan_shape}, got {self.measured.dtype} {self.measured.shape}; give one flag per position"
+                f"measured: want bool {scan_shape}, got {self.measured.dtype} {self.measured.shape}; "
+                "give one flag per position"
             )
         if self.pixel_valid.shape != self.detector_shape or self.pixel_valid.dtype != np.bool_:
             raise ShapeError(
-                f"mask: want bool {self.detector_shape}, got {self.pixel_valid.dtype} {self.pixel_valid.shape}; "
-                "give one flag per detector pixel"
+                f"mask: want bool {self.detector_shape}, got {self.pixel_valid.dtype} "
+                f"{self.pixel_valid.shape}; give one flag per detector pixel"
             )
         if not self.pixel_valid.any():
             raise InputError(
@@ -181,7 +113,8 @@ class Scan:
             )
         if self.positions is not None and self.positions.shape != (scan_shape[0], 2):
             raise ShapeError(
-                f"positions: want ({scan_shape[0]}, 2), got {self.positions.shape}; give y, x for every pattern"
+                f"positions: want ({scan_shape[0]}, 2), got {self.positions.shape}; "
+                "give y, x for every pattern"
             )
         if self.scan_vectors is not None and self.scan_vectors.shape != (2, 2):
             raise ShapeError(
@@ -240,7 +173,8 @@ class Scan:
         scan_shape = tuple(int(size) for size in patterns.shape[:-2])
         if where is not None and len(where) != scan_shape[0]:
             raise OptionError(
-                f"positions: want {scan_shape[0]} rows, one per pattern, got {len(where)}; give the list that belongs to this file"
+                f"positions: want {scan_shape[0]} rows, one per pattern, got {len(where)}; "
+                "give the list that belongs to this file"
             )
         if scan_axes is None:
             names = ("y", "x") if len(scan_shape) == 2 else ("position",)
@@ -249,12 +183,12 @@ class Scan:
             patterns=patterns,
             scan_axes=scan_axes,
             detector_axes=detector_axes or (Axis(name="ky"), Axis(name="kx")),
-            measured=_flags("measured", measured, scan_shape),
-            pixel_valid=_flags("mask", pixel_valid, tuple(patterns.shape[-2:])),
+            measured=as_flags("measured", measured, scan_shape),
+            pixel_valid=as_flags("mask", pixel_valid, tuple(patterns.shape[-2:])),
             provenance=provenance or Provenance(),
-            positions=None if where is None else _frozen(where),
+            positions=None if where is None else frozen(where),
             position_units=position_units,
-            scan_vectors=None if scan_vectors is None else _frozen(np.array(scan_vectors, dtype=np.float64)),
+            scan_vectors=None if scan_vectors is None else frozen(np.array(scan_vectors, dtype=np.float64)),
         )
 
     @property
@@ -295,8 +229,8 @@ class Scan:
 
     def with_mask(self, pixel_valid: Any) -> Self:
         """Return a copy that also leaves out the pixels where `pixel_valid` (ky, kx) is False."""
-        more = _flags("mask", pixel_valid, self.detector_shape)
-        return self.replace(pixel_valid=_frozen(self.pixel_valid & more))
+        more = as_flags("mask", pixel_valid, self.detector_shape)
+        return self.replace(pixel_valid=frozen(self.pixel_valid & more))
 
     def block(self, start: int, stop: int) -> Block:
         """Read positions start to stop (flat, C order of the scan) into memory.
@@ -314,7 +248,7 @@ class Scan:
         )
 
     def iter_blocks(self, block_size: int) -> Iterator[Block]:
-        """Read the scan once, in flat order, `block_size` positions at a time (the last block may be shorter)."""
+        """Read the scan once, in flat order, `block_size` positions at a time; the last may be shorter."""
         for start, stop in self.block_bounds(block_size):
             yield self.block(start, stop)
 
@@ -343,118 +277,6 @@ class Scan:
         return int(fits)
 
 
-TRUTH_UNITS = {"site": "1", "angle": "rad", "point_group": "1", "defect_distance": "angstrom"}
-
-
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Truth:
-    """What is known about every position of a simulated scan; each array has the shape of the scan.
-
-    Attributes
-    ----------
-    site
-        Class of the local structure, integer.
-    angle
-        How the site is turned, in rad, in the detector's frame (from +kx to +ky).
-    point_group
-        Name of the site's two-dimensional point group.
-    defect_distance
-        Distance to the nearest defect in Å; NaN or inf if there is none.
-    """
-
-    site: NDArray[np.int64]
-    angle: NDArray[np.float64]
-    point_group: NDArray[np.str_]
-    defect_distance: NDArray[np.float64]
-
-    def __post_init__(self) -> None:
-        for name in TRUTH_UNITS:
-            if getattr(self, name).shape != self.site.shape:
-                raise ShapeError(
-                    f"{name}: want {self.site.shape} like site, got {getattr(self, name).shape}; give one per position"
-                )
-
-    def to_dataset(self) -> xr.Dataset:
-        """As an xarray dataset with dimensions (y, x), or (position)."""
-        import xarray as xr
-
-        dims = ("y", "x") if self.site.ndim == 2 else ("position",)
-        values = {"site": self.site, "angle": self.angle, "defect_distance": self.defect_distance}
-        values["point_group"] = np.asarray(self.point_group).astype(object)
-        return xr.Dataset(
-            {name: (dims, values[name], {"units": units}) for name, units in TRUTH_UNITS.items()}
-        )
-
-    @classmethod
-    def from_dataset(cls, dataset: xr.Dataset) -> Self:
-        """Inverse of `to_dataset`."""
-        missing = [name for name in TRUTH_UNITS if name not in dataset]
-        if missing:
-            raise InputError(
-                f"truth: want {', '.join(TRUTH_UNITS)}, got no {', '.join(missing)}; give a .truth.nc file"
-            )
-        return cls(
-            site=dataset["site"].to_numpy().astype(np.int64),
-            angle=dataset["angle"].to_numpy().astype(np.float64),
-            point_group=dataset["point_group"].to_numpy().astype(np.str_),
-            defect_distance=dataset["defect_distance"].to_numpy().astype(np.float64),
-        )
-
-    def save(self, path: Path | str) -> None:
-        """Write NetCDF (usually NAME.truth.nc), complete or not at all."""
-        from orbistem.durable import write_aside
-
-        with write_aside(Path(path)) as aside:
-            self.to_dataset().to_netcdf(aside, engine="h5netcdf")
-
-    @classmethod
-    def load(cls, path: Path | str) -> Self:
-        """Read what `save` wrote."""
-        import xarray as xr
-
-        with xr.open_dataset(path, engine="h5netcdf") as dataset:
-            return cls.from_dataset(dataset.load())
-
-
-def as_positions(positions: Any) -> NDArray[np.float64]:
-    """Check a list of positions: (n, 2) or more columns, y and x first; returns float64 (n, 2)."""
-    array = np.asarray(positions)
-    if array.ndim != 2 or array.shape[1] < 2 or array.dtype.kind not in "iuf":
-        raise OptionError(
-            f"positions: want numbers (n, 2), y and x, got {array.dtype} {array.shape}; give two columns"
-        )
-    array = np.array(array[:, :2], dtype=np.float64)
-    if not np.isfinite(array).all():
-        bad = int(np.flatnonzero(~np.isfinite(array).all(axis=1))[0])
-        raise OptionError(
-            f"positions: want finite numbers, got {array[bad].tolist()} in row {bad}; correct the list"
-        )
-    return array
-
-
-def require_patterns(shape: tuple[int, ...], dtype: Any) -> None:
-    """Refuse what is not a stack of two-dimensional real patterns, with one sentence."""
-    kind = np.dtype(dtype).kind
-    if kind not in "biuf":
-        raise InputError(
-            f"patterns: want real numbers, got {np.dtype(dtype)}; convert them, or choose another dataset"
-        )
-    if len(shape) not in (2, 3, 4):
-        raise InputError(
-            f"patterns: want (y, x, ky, kx) or (n, ky, kx), got {tuple(shape)}; "
-            "choose another dataset with --dataset, or reshape it"
-        )
-    if 0 in shape:
-        raise InputError(
-            f"patterns: want no empty axis, got {tuple(shape)}; choose a file or dataset that holds patterns"
-        )
-    if min(shape[-2:]) < 2:
-        raise InputError(
-            f"patterns: want two-dimensional patterns of at least 2 x 2 pixels, got {tuple(shape)}; "
-            "choose another dataset with --dataset, or give --shape Y,X,KY,KX"
-        )
-
-
 def _with_scan_shape(patterns: Any, *, as_list: bool) -> Any:
     ky, kx = patterns.shape[-2:]
     if as_list:
@@ -462,21 +284,6 @@ def _with_scan_shape(patterns: Any, *, as_list: bool) -> Any:
     if patterns.ndim == 2:
         return patterns[None, None]
     return patterns[:, None] if patterns.ndim == 3 else patterns
-
-
-def _flags(name: str, given: Any, shape: tuple[int, ...]) -> NDArray[np.bool_]:
-    if given is None:
-        return _frozen(np.ones(shape, dtype=np.bool_))
-    flags = np.asarray(given)
-    if flags.shape not in (shape, (int(np.prod(shape)),)):
-        raise ShapeError(f"{name}: want {shape}, got {flags.shape}; give one flag per element")
-    return _frozen(np.array(flags, dtype=np.bool_).reshape(shape))
-
-
-def _frozen(array: Any) -> Any:
-    array = np.array(array)
-    array.setflags(write=False)
-    return array
 
 
 def _pieces(start: int, stop: int, scan_shape: tuple[int, ...]) -> list[tuple[slice, ...]]:
