@@ -11,6 +11,22 @@ os.environ.setdefault("JAX_NUMPY_DTYPE_PROMOTION", "strict")
 
 import numpy as np
 import pytest
+from jaxtyping import install_import_hook
+
+# In tests only: arguments and results are checked against the annotations, with shapes where they have some.
+# Not listed are modules with methods that return Self (beartype cannot see their class) or with Protocols.
+CHECKED_MODULES = (
+    "errors",
+    "units",
+    "groups",
+    "progress",
+    "durable",
+    "harmonics",
+    "plan",
+    "metrics",
+    "symmetry",
+)
+install_import_hook([f"orbistem.{name}" for name in CHECKED_MODULES], "beartype.beartype")
 
 MEASURED_DATA_VARIABLE = "ORBISTEM_TEST_DATA"
 

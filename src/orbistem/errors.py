@@ -4,7 +4,7 @@ No class has an ``__init__`` of its own: an exception raised on a Dask worker mu
 Each is also the built-in kind that a caller would expect, so ``except ValueError`` keeps working.
 """
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 __all__ = [
     "ClosedError",
@@ -56,6 +56,7 @@ class ClosedError(OrbistemError, RuntimeError):
     """Something lazy was used after its file had been closed."""
 
 
+@runtime_checkable
 class _HasShape(Protocol):
     @property
     def shape(self) -> tuple[int, ...]: ...

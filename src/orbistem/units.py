@@ -88,12 +88,12 @@ _MOMENTUM_PREFIX = re.compile(r"^[kqgs]_+")
 _TYPESETTING = re.compile(r"\\(?:mathrm|text|mathring|mu|mathsf|rm)\b|[${}()\[\]\\]")
 
 
-def normalise_unit(text: str | bytes | None) -> Unit:
+def normalise_unit(text: object) -> Unit:
     """Recognise a unit; never raises.
 
     Parameters
     ----------
-    text : str, bytes or None
+    text : str, bytes, None or anything else
         A unit as found in a file: "A^-1", "1/nm", "k_A^-1", "mrad", "um", "px", "<undefined>", "", None...
 
     Returns
