@@ -156,7 +156,7 @@ def colour_wheel(ax: Axes, *, order: int | None = 1, note: bool = True, pixels: 
         vertical = "center" if y == 0 else ("top" if y > 0 else "bottom")
         ax.text(x, y, text, ha=align, va=vertical, fontsize=7, color=TEXT_COLOUR, clip_on=False)
     if note:
-        text = "n × angle\n(n: order\nof the site)" if order is None else "centre: uncertain\nrim: certain"
+        text = "n × angle\n(n: order\nof the site)" if order is None else "rim: certain\ncentre: not"
         ax.text(0, 1.75, text, ha="center", va="top", fontsize=7, color=TEXT_COLOUR, clip_on=False)
     ax.set_axis_off()
     return drawn

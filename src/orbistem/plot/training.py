@@ -153,12 +153,14 @@ def eigenvalue_spectrum(
 
 
 def _evidence_range(curves: Sequence[EvidenceCurve]) -> tuple[float, float]:
-    """From the first tenth's best value upwards: the fall from a random start would flatten all the rest."""
+    """The upper half of every curve and three times as far below it: the fall before would flatten it."""
     values = [np.asarray(part, dtype=np.float64) for c in curves for part in (c.train, c.heldout)]
     values = [part[np.isfinite(part)] for part in values if np.isfinite(part).any()]
     if not values:
         return 0.0, 1.0
     top = max(float(part.max()) for part in values)
-    low = min(float(np.quantile(part, 0.08)) for part in values)
+    least = min(float(part.min()) for part in values)
+    middle = min(float(np.median(part)) for part in values)
+    low = max(least, middle - 3 * (top - middle)) if top > middle else least
     margin = 0.08 * (top - low) or 0.5
     return low - margin, top + margin
