@@ -1,4 +1,4 @@
-"""The pages of docs/: their examples run, their links lead somewhere, and they name no place of one machine."""
+"""The pages of docs/ and the README: examples run, links lead somewhere, both shells have each command."""
 
 import doctest
 import re
