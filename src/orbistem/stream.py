@@ -283,7 +283,7 @@ def _connected(address: str) -> Iterator[Any]:
         )
     except (OSError, ValueError, TimeoutError) as error:
         raise OptionError(
-            f"scheduler: want the address of a running Dask scheduler, such as tcp://host:8786, got {address} "
+            f"scheduler: want the address of a Dask scheduler, such as tcp://host:8786, got {address} "
             f"({error}); start one with: dask scheduler"
         ) from error
     try:

@@ -47,7 +47,7 @@ def make_axes(
 
 
 def as_text(value: Any) -> str:
-    """Text of an attribute: str, bytes (UTF-8, else Latin-1), NumPy scalar or array of one; "" for nothing."""
+    """Text of an attribute: str, bytes (UTF-8, else Latin-1), NumPy scalar; "" for nothing."""
     if isinstance(value, bytes):
         try:
             return value.decode("utf-8")

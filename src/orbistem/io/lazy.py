@@ -41,7 +41,7 @@ class Recipe(Protocol):
         ...
 
 
-def as_lazy(recipe: Recipe, *, storage_chunks: tuple[int, ...] | None = None) -> Any:
+def as_lazy(recipe: Recipe, *, storage_chunks: tuple[int, ...] | None = None, along: int = 0) -> Any:
     """A Dask array over a recipe, in pieces of whole scan lines that hold whole storage chunks.
 
     Parameters
@@ -50,15 +50,17 @@ def as_lazy(recipe: Recipe, *, storage_chunks: tuple[int, ...] | None = None) ->
         Shape (n, ky, kx) or (y, x, ky, kx).
     storage_chunks
         Chunk shape in the file, if it has one.
+    along
+        Axis of the scan along which to cut; not the first where the file stores its axes in another order.
     """
     import dask.array as da
 
-    line_bytes = math.prod(recipe.shape[1:]) * recipe.dtype.itemsize
-    unit = storage_chunks[0] if storage_chunks else 1
+    line_bytes = math.prod(recipe.shape) // recipe.shape[along] * recipe.dtype.itemsize
+    unit = storage_chunks[along] if storage_chunks else 1
     if unit * line_bytes > 4 * CHUNK_BYTES:
         unit = 1
     lines = max(unit, CHUNK_BYTES // max(1, line_bytes) // unit * unit)
-    chunks = (min(lines, recipe.shape[0]), *recipe.shape[1:])
+    chunks = tuple(min(lines, n) if axis == along else n for axis, n in enumerate(recipe.shape))
     meta = np.empty((0,) * recipe.ndim, dtype=recipe.dtype)
     return da.from_array(  # type: ignore[no-untyped-call]
         recipe, chunks=chunks, name=False, inline_array=True, meta=meta

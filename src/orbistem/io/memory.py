@@ -54,42 +54,45 @@ def _hyperspy(signal: Any) -> Found:
 
 
 def _abtem(measurement: Any) -> Found:
-    """AbTEM stores x before y, on the scan and on the detector."""
-    array = measurement.array
-    n_ensemble = array.ndim - 2
-    kinds = [type(axis).__name__ for axis in measurement.ensemble_axes_metadata]
-    if len(kinds) != n_ensemble or any(kind != "ScanAxis" for kind in kinds) or n_ensemble > 2:
-        raise InputError(
-            f"abTEM measurement: want two-dimensional patterns over a scan, got axes {kinds}; "
-            "average over the others first, for example measurement.reduce_ensemble()"
-        )
     if not hasattr(measurement, "fftshift"):
         raise InputError(
             f"abTEM measurement: want DiffractionPatterns, got {type(measurement).__name__}; choose them"
         )
-    if not measurement.fftshift:
-        array = _shifted(array)
-    scan = [
-        {
-            "name": axis.label,
-            "scale": axis.sampling,
-            "offset": axis.offset,
-            "units": axis.units,
-            "navigate": True,
-        }
-        for axis in measurement.ensemble_axes_metadata
-    ]
-    detector = [
-        {"name": axis.label, "scale": axis.sampling, "offset": 0.0, "units": axis.units, "navigate": False}
-        for axis in measurement.base_axes_metadata
-    ]
+    array = measurement.array if measurement.fftshift else fft_shifted(measurement.array)
+    kinds = [type(axis).__name__ for axis in measurement.ensemble_axes_metadata]
+    keys = ("sampling", "offset", "units")
+    scan = [{key: getattr(axis, key, None) for key in keys} for axis in measurement.ensemble_axes_metadata]
+    scan = [{"scale": one["sampling"], "offset": one["offset"], "units": one["units"]} for one in scan]
+    detector = [{"scale": axis.sampling, "units": axis.units} for axis in measurement.base_axes_metadata]
+    return Found(format="abTEM", patterns=array, **abtem_axes("abTEM measurement", kinds, scan, detector))
+
+
+def abtem_axes(
+    name: str, kinds: list[Any], scan: list[dict[str, Any]], detector: list[dict[str, Any]]
+) -> dict[str, Any]:
+    """Arguments of `Found` from abTEM's axes, which go x, y, kx, ky.
+
+    Raises
+    ------
+    InputError
+        There are axes other than those of a scan, such as frozen phonons.
+    """
+    if len(kinds) > 2 or any(kind != "ScanAxis" for kind in kinds):
+        raise InputError(
+            f"{name}: want two-dimensional patterns over a scan, got the axes {kinds}; "
+            "average over the others first, for example with measurement.reduce_ensemble()"
+        )
+    if not kinds:
+        return {"order": (1, 0)}
     axes = scan[::-1] + detector[::-1]
-    array = array.transpose(*reversed(range(n_ensemble)), array.ndim - 1, array.ndim - 2)
-    named = sort_axes(axes, [axis["navigate"] for axis in axes]) if n_ensemble else {}
-    return Found(format="abTEM", patterns=array, found=("axes turned from abTEM's x, y to y, x",), **named)
+    named = sort_axes(axes, [True] * len(scan) + [False, False])
+    n_scan = len(scan)
+    order = (*reversed(range(n_scan)), n_scan + 1, n_scan)
+    return named | {"order": order, "found": ("axes turned from abTEM's x, y to y, x",)}
 
 
-def _shifted(array: Any) -> Any:
+def fft_shifted(array: Any) -> Any:
+    """Zero frequency from the corner to the middle of the last two axes."""
     if isinstance(array, np.ndarray):
         return np.fft.fftshift(array, axes=(-2, -1))
     import dask.array as da

@@ -117,7 +117,8 @@ def _read(path: Path, request: Request) -> Found:
         ) from error
     if request.positions is not None and found.positions is None:
         raise OptionError(
-            f"positions: want a CSV file of y, x or a key of a table in {path.name}, got {request.positions}; correct it"
+            f"positions: want a CSV file of y, x or a key of a table in {path.name}, got {request.positions}; "
+            "correct it"
         )
     if request.dataset is not None and found.dataset is None:
         raise OptionError(f"dataset: {path.name} ({found.format}) has no named arrays; leave --dataset out")
@@ -165,7 +166,8 @@ def _folded(
     if not isinstance(patterns, np.ndarray) and not hasattr(patterns, "dask"):
         if shape is not None and patterns.ndim == 3 and found.order is None:
             return fold_lazily(patterns, shape, storage_chunks=found.storage_chunks)
-        patterns = as_lazy(patterns, storage_chunks=found.storage_chunks)
+        along = found.order[0] if found.order else 0
+        patterns = as_lazy(patterns, storage_chunks=found.storage_chunks, along=along)
     if found.order is not None:
         patterns = patterns.transpose(found.order)
     if shape is None or patterns.ndim == 2:

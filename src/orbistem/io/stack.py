@@ -8,7 +8,7 @@ from typing import Any
 from orbistem.io.axes import as_text, make_axes
 from orbistem.io.contract import Found, Request
 from orbistem.io.positions import columns_of
-from orbistem.io.tree import Entry, calibration, grid_of_header, list_beside
+from orbistem.io.tree import Entry, calibration, grid_of_header, is_reversed, list_beside
 
 __all__ = ["DETECTOR_NAMES", "SCAN_NAMES", "assemble", "sort_axes"]
 
@@ -39,24 +39,31 @@ def assemble(
         )
     if calibrated is not None:
         axes, navigate, words = calibrated
-        named |= sort_axes(axes, navigate)
+        backwards = is_reversed(root, entry.path)
+        named |= sort_axes(axes, navigate, backwards=backwards)
         named["found"] = (f"calibration from {words} beside {entry.path}",)
+        if backwards:
+            named["found"] += ("axes turned from kx, ky, x, y, as EMD stores them",)
     if len(shape) == 3 or request.positions is not None:
         named = _flat_stack(named, entry, root, request, lookup)
     chunks = getattr(entry.node, "chunks", None)
     return Found(format=format_name, patterns=recipe, storage_chunks=chunks, dataset=entry.path, **named)
 
 
-def sort_axes(axes: list[dict[str, Any]], navigate: list[bool | None]) -> dict[str, Any]:
+def sort_axes(
+    axes: list[dict[str, Any]], navigate: list[bool | None], *, backwards: bool = False
+) -> dict[str, Any]:
     """Arguments of `Found` from axes in storage order: order, scan_axes, detector_axes, axes_known, warnings.
 
-    Axes that are marked as part of the scan come first; without marks the last two are the detector's.
+    Axes that are marked as part of the scan come first; without marks the last two are the detector's,
+    or the first two if the file stores all axes backwards.
     """
     n_axes = len(axes)
-    marked = [i for i, flag in enumerate(navigate) if flag]
+    stored = list(range(n_axes))[:: -1 if backwards else 1]
+    marked = [i for i in stored if navigate[i]]
     known = len(marked) == n_axes - 2 and n_axes > 2
-    scan = marked if known else list(range(n_axes - 2))
-    detector = [i for i in range(n_axes) if i not in scan]
+    scan = marked if known else stored[: n_axes - 2]
+    detector = [i for i in stored if i not in scan]
     order = (*scan, *detector)
     names = SCAN_NAMES if len(scan) == 2 else ("y",) * len(scan)
     scan_axes, notes = make_axes([axes[i] for i in scan], names[: len(scan)])
@@ -84,8 +91,8 @@ def _flat_stack(
     named: dict[str, Any], entry: Entry, root: Any, request: Request, lookup: Any
 ) -> dict[str, Any]:
     """Where the frames of a stack belong: a grid in the header, a list beside them, or the key given."""
-    n_frames = entry.shape[0] if entry.shape else 0
-    n_frames = max(n_frames, math.prod(entry.shape[:-2]))
+    order = named.get("order") or tuple(range(len(entry.shape)))
+    n_frames = math.prod(entry.shape[axis] for axis in order[:-2])
     found, warnings = tuple(named.get("found", ())), tuple(named.get("warnings", ()))
     grid, words = grid_of_header(root, entry.path, n_frames)
     if grid is not None:

@@ -24,6 +24,7 @@ __all__ = [
     "candidates",
     "choose",
     "grid_of_header",
+    "is_reversed",
     "list_beside",
     "parent_of",
 ]
@@ -123,6 +124,11 @@ def calibration(
     return _hyperspy_axes(group, shape) or _dim_axes(group, shape)
 
 
+def is_reversed(root: Any, path: str) -> bool:
+    """True for EMD of the first generation (NCEM): it stores kx, ky, x, y; py4DSTEM's cubes do not."""
+    return attribute(root, "version_major") is not None and parent_of(path).rpartition("/")[2] != "datacube"
+
+
 def grid_of_header(root: Any, path: str, n_frames: int) -> tuple[tuple[int, int] | None, str | None]:
     """Rows and columns of an EBSD map from the header beside its patterns; or a sentence why not."""
     above = _get(root, parent_of(parent_of(path)))
@@ -215,7 +221,9 @@ def _dim_axes(
 
 def _of_dim(node: Any) -> dict[str, Any]:
     """A dimension as a vector of coordinates, of which two are enough."""
-    units = as_text(attribute(node, "units")).strip().strip("[]").replace("_", "")
+    units = as_text(attribute(node, "units")).strip()
+    if units.startswith("["):  # written as [1_/_Å]
+        units = units.strip("[]").replace("_", "")
     axis: dict[str, Any] = {"name": attribute(node, "name"), "units": units}
     try:
         start, step = float(node[0]), (float(node[1]) - float(node[0]) if node.shape[0] > 1 else math.nan)

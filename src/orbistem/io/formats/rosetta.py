@@ -20,7 +20,7 @@ from orbistem.io.axes import as_text
 from orbistem.io.contract import Format, Found, Request
 from orbistem.io.stack import sort_axes
 
-__all__ = ["FORMAT", "SignalArray", "read", "read_frame"]
+__all__ = ["FORMAT", "VELOX", "SignalArray", "read", "read_frame"]
 
 logger = logging.getLogger(__name__)
 
@@ -73,7 +73,28 @@ def read_frame(path: Path) -> np.ndarray[Any, Any]:
 
 def read(path: Path, request: Request) -> Found:
     """Read with the first of RosettaSciIO's readers that succeeds."""
-    signals, plugin = _signals_of(path, lazy=True)
+    return _read_by(path, request, None)
+
+
+def _read_velox(path: Path, request: Request) -> Found:
+    return _read_by(path, request, "EMD")
+
+
+def _is_velox(look: Look) -> bool:
+    """HDF5 by Thermo Fisher's Velox, whose pictures are stored as (ky, kx, n)."""
+    if not look.is_hdf5 or look.suffix != ".emd":
+        return False
+    import h5py
+
+    try:
+        with h5py.File(look.path, "r", locking=False) as file:
+            return "Version" in file and "Velox" in as_text(np.asarray(file["Version"]).reshape(-1)[0])
+    except (OSError, KeyError, IndexError, TypeError):
+        return False
+
+
+def _read_by(path: Path, request: Request, name: str | None) -> Found:
+    signals, plugin = _signals_of(path, lazy=True, name=name)
     index = _choose(signals, request.dataset, path)
     signal = signals[index]
     data = signal["data"]
@@ -157,22 +178,26 @@ def _listed(signals: list[dict[str, Any]]) -> str:
     )
 
 
-def _plugins(path: Path, head: bytes) -> list[dict[str, Any]]:
+def _plugins(path: Path, head: bytes, name: str | None) -> list[dict[str, Any]]:
     """Readers to try, the one that the content names first."""
     from rsciio import IO_PLUGINS
 
     specs = [dict(plugin) for plugin in IO_PLUGINS]
-    names = [name for at, magic, name in _BY_CONTENT if head[at : at + len(magic)] == magic]
+    names = [reader for at, magic, reader in _BY_CONTENT if head[at : at + len(magic)] == magic]
+    if name is not None:
+        return [spec for spec in specs if spec["name"] == name]
     suffix = path.suffix.lower().lstrip(".")
     names += [spec["name"] for spec in specs if suffix in {ext.lower() for ext in spec["file_extensions"]}]
     by_name = {spec["name"]: spec for spec in specs}
-    return [by_name[name] for name in dict.fromkeys(names) if name in by_name and name not in _NOT_OURS]
+    return [by_name[one] for one in dict.fromkeys(names) if one in by_name and one not in _NOT_OURS]
 
 
-def _signals_of(path: Path, *, lazy: bool) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+def _signals_of(
+    path: Path, *, lazy: bool, name: str | None = None
+) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """Signals of the first reader that succeeds."""
     with path.open("rb") as file:
-        plugins = _plugins(path, file.read(4096))
+        plugins = _plugins(path, file.read(4096), name)
     if not plugins:
         raise FormatError(
             f"{path.name} is of no known format ({path.stat().st_size} bytes); for raw numbers give "
@@ -230,4 +255,5 @@ def _quiet() -> Iterator[None]:
         talkative.setLevel(level)
 
 
+VELOX = Format(name="Velox EMD", recognise=_is_velox, read=_read_velox)
 FORMAT = Format(name="RosettaSciIO", recognise=lambda look: not look.is_folder, read=read)

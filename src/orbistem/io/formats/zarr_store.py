@@ -19,7 +19,7 @@ from orbistem.io.extras import restore_extras
 from orbistem.io.stack import assemble
 from orbistem.io.tree import Entry, attribute, candidates, choose, parent_of
 
-__all__ = ["FORMAT", "ZarrArray", "read_array"]
+__all__ = ["FORMAT", "ZarrArray", "open_store", "read_array"]
 
 _FORMAT_2 = (".zgroup", ".zarray", ".zmetadata")
 _FORMAT_3 = "zarr.json"
@@ -42,7 +42,7 @@ class ZarrArray:
 
     def __getitem__(self, key: Any) -> np.ndarray[Any, Any]:
         """Read a part."""
-        with _opened(Path(self.path)) as root:
+        with open_store(Path(self.path)) as root:
             try:
                 node = root[self.key] if self.key else root
                 return np.asarray(node[key])
@@ -70,7 +70,7 @@ def _recognise(look: Look) -> bool:
 
 
 def _read(path: Path, request: Request) -> Found:
-    with _opened(path) as root:
+    with open_store(path) as root:
         lookup = _lookup_in(root)
         entry = choose(candidates(_walk(root, path)), request.dataset, lookup, path.name)
         key = entry.path if hasattr(root, "groups") else ""
@@ -83,7 +83,8 @@ def _read(path: Path, request: Request) -> Found:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Any]:
+def open_store(path: Path) -> Iterator[Any]:
+    """Open for reading; errors become one sentence."""
     import zarr
 
     if (
