@@ -3,11 +3,12 @@
 Pixel centres have integer coordinates, (y, x), everywhere.
 
 The rule. (1) The pattern is laid on its own half turn at every shift; the shift with the most significant
-correlation wins, because a wrong lattice point of a crystal overlaps less, and the centre of mass is no witness
-where the illumination is uneven. The square root of the intensity is compared: all pixels then carry the same
-noise, and bright reflections do not outvote the rest. A pattern with three-fold symmetry has its best half turn at
-its centre, too. (2) The outer edge of the bright-field disk, where there is one, breaks a tie, and stands in where
-the half turn finds nothing. (3) The centre of mass is the last resort, and a problem.
+correlation wins, because a wrong lattice point of a crystal overlaps less, and the centre of mass is no
+witness where the illumination is uneven. The square root of the intensity is compared: all pixels then
+carry the same noise, and bright reflections do not outvote the rest. A pattern with three-fold symmetry has
+its best half turn at its centre, too. (2) The outer edge of the bright-field disk, where there is one,
+breaks a tie, and stands in where the half turn finds nothing. (3) The centre of mass is the last resort,
+and a problem.
 """
 
 from __future__ import annotations
@@ -147,7 +148,11 @@ def find_centre(
     if not valid.any() or np.ptp(root[valid]) <= 1e-9 * root.max():
         unknown = (mean.shape[0] / 4, mean.shape[1] / 4)
         return CentreFit(
-            centre_px=middle, sd_px=unknown, method="middle of the frame", correlation=0.0, problem=Problem.FLAT
+            centre_px=middle,
+            sd_px=unknown,
+            method="middle of the frame",
+            correlation=0.0,
+            problem=Problem.FLAT,
         )
     root = root / root[valid].std()
     disk = fit_disk(np.where(valid, mean, np.nan))
@@ -164,7 +169,10 @@ def find_centre(
             rivals.sort(key=lambda peak: np.hypot(peak[0][0] - disk[0], peak[0][1] - disk[1]))
             best = rivals[0]
             if np.hypot(best[0][0] - disk[0], best[0][1] - disk[1]) < 0.15 * disk[2]:
-                method, problem = f"{method}, the one of {len(rivals)} that lies in the bright disk's middle", None
+                method, problem = (
+                    f"{method}, the one of {len(rivals)} that lies in the bright disk's middle",
+                    None,
+                )
     centre, sd = _refine(root, valid, best[0])
     if disk is not None:
         apart = float(np.hypot(centre[0] - disk[0], centre[1] - disk[1]))
@@ -198,13 +206,12 @@ def _without_half_turn(image: Floats, disk: tuple[float, float, float] | None) -
     )
 
 
-def _half_turn_peaks(
-    root: Floats, valid: Bools, options: CentreOptions
-) -> list[tuple[Point, float, float]]:
+def _half_turn_peaks(root: Floats, valid: Bools, options: CentreOptions) -> list[tuple[Point, float, float]]:
     """Local maxima (centre, correlation, significance), best first, on a grid of half pixels.
 
-    Correlation over the pixels that both the pattern and its half turn have (Padfield, IEEE Trans. Image Process.
-    21, 2706 (2012)); significance is Fisher's: atanh(correlation) times the root of the number of pixels.
+    Correlation over the pixels that both the pattern and its half turn have (Padfield, IEEE Trans. Image
+    Process. 21, 2706 (2012)); significance is Fisher's: atanh(correlation) times the root of the number of
+    pixels.
     """
     weight = valid.astype(np.float64)
     f = np.where(valid, root - root[valid].mean(), 0.0)
@@ -228,7 +235,7 @@ def _half_turn_peaks(
 
 
 def _self_convolution(a: Floats, b: Floats) -> Floats:
-    """a * b at all shifts, shape (2 ky - 1, 2 kx - 1): element s sums a(k) b(s - k)."""
+    """A * b at all shifts, shape (2 ky - 1, 2 kx - 1): element s sums a(k) b(s - k)."""
     full = tuple(2 * n - 1 for n in a.shape)
     padded = [fft.next_fast_len(n, real=True) for n in full]
     result: Floats = fft.irfft2(fft.rfft2(a, padded) * fft.rfft2(b, padded), padded)[: full[0], : full[1]]
@@ -246,7 +253,7 @@ def _parabola(values: Floats, at: int) -> float:
 
 def _refine(root: Floats, valid: Bools, start: Point) -> tuple[Point, Point]:
     """Gauss-Newton on f(k) - f(2c - k), and its sd from leaving out wedges of the pattern."""
-    slopes = np.gradient(root)
+    slopes = [np.gradient(root, axis=axis) for axis in (0, 1)]
     filled = ndimage.spline_filter(root, order=3, mode="nearest")
     filled_slopes = [ndimage.spline_filter(slope, order=3, mode="nearest") for slope in slopes]
     grid = np.indices(root.shape).astype(np.float64)
@@ -266,9 +273,7 @@ def _refine(root: Floats, valid: Bools, start: Point) -> tuple[Point, Point]:
     angle = np.arctan2(grid[0] - centre[0], grid[1] - centre[1])
     wedge = np.floor(np.mod(angle, np.pi) / np.pi * _SECTORS).astype(int) % _SECTORS
     total = equations[use].sum(axis=0)
-    left_out = [
-        _solve(total - equations[use & (wedge == sector)].sum(axis=0)) for sector in range(_SECTORS)
-    ]
+    left_out = [_solve(total - equations[use & (wedge == sector)].sum(axis=0)) for sector in range(_SECTORS)]
     spread = np.sqrt((_SECTORS - 1) * np.var(left_out, axis=0))
     sd = np.maximum(spread, MIN_SD_PX)
     return (float(centre[0]), float(centre[1])), (float(sd[0]), float(sd[1]))
@@ -285,8 +290,9 @@ def _equations(
 ) -> tuple[Bools, Floats]:
     """Normal equations of every pixel, shape (ky, kx, 5): J'J (yy, yx, xx) and J'r (y, x).
 
-    Moving the centre by d moves the half turn by 2d: f(2c - k) changes by 2 d grad f(2c - k). The slope is averaged
-    over the two partners, which makes the equations symmetric. Residuals beyond 2.5 robust deviations count less.
+    Moving the centre by d moves the half turn by 2d: f(2c - k) changes by 2 d grad f(2c - k). The slope is
+    averaged over the two partners, which makes the equations symmetric. Residuals beyond 2.5 robust
+    deviations count less.
     """
     there = 2 * centre[:, None, None] - grid
     ky, kx = root.shape
@@ -317,8 +323,9 @@ def fit_disk(mean: Floats) -> tuple[float, float, float] | None:
     """Circle (y, x, radius) through the outer edge of the bright disk, or None where there is no such disk.
 
     The edge is where rays from the middle of the bright area fall below half of the bright level for the last
-    time; a ray that leaves the frame or meets a missing pixel there is no witness. It counts as a disk when more
-    than half of the rays have an edge, it is round to 3 % of its radius, and most of its inside is bright.
+    time; a ray that leaves the frame or meets a missing pixel there is no witness. It counts as a disk when
+    more than half of the rays have an edge, it is round to 3 % of its radius, and most of its inside is
+    bright.
     """
     known = np.isfinite(mean)
     image = np.where(known, mean, 0.0)
@@ -354,7 +361,8 @@ def fit_disk(mean: Floats) -> tuple[float, float, float] | None:
         points = points[:, good]
 
         def miss(p: Floats, points: Floats = points) -> Floats:
-            return np.hypot(points[0] - p[0], points[1] - p[1]) - p[2]
+            distance: Floats = np.hypot(points[0] - p[0], points[1] - p[1]) - p[2]
+            return distance
 
         start = np.array([*centre, np.median(edge[good])])
         circle = optimize.least_squares(miss, start, loss="soft_l1", f_scale=0.3).x

@@ -1,10 +1,10 @@
 """Counts per electron, from the line between variance and mean.
 
-Counting gives each pixel the variance gain x mean (x counts per electron), amplifiers add a constant, and whatever
-the sample does from place to place adds more, roughly as the square of the mean. So the truth is the lower edge of
-the cloud of points (mean, variance). Differences between patterns that follow one another carry less of the sample;
-whichever estimate of the variance lies lowest is taken. Data that were compressed (logarithm, gamma) or drawn have
-no such line, and then there is no gain.
+Counting gives each pixel the variance gain x mean (x counts per electron), amplifiers add a constant, and
+whatever the sample does from place to place adds more, roughly as the square of the mean. So the truth is
+the lower edge of the cloud of points (mean, variance). Differences between patterns that follow one another
+carry less of the sample; whichever estimate of the variance lies lowest is taken. Data that were compressed
+(logarithm, gamma) or drawn have no such line, and then there is no gain.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from scipy import ndimage
 
 from orbistem.errors import OptionError
 from orbistem.prepare.mean_variance import choose_points, fit_line
-from orbistem.prepare.moments import MAX_LAG_PX, MomentsResult, autocorrelation
+from orbistem.prepare.moments import MomentsResult, autocorrelation
+from orbistem.prepare.neighbours import MAX_LAG_PX
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -28,8 +29,8 @@ class Problem(StrEnum):
     """Why there is no gain."""
 
     NOT_LINEAR = (
-        "the data are not linear in counts (compressed, processed or drawn): the variance does not follow the mean; "
-        "open the raw counts, or give --gain"
+        "the data are not linear in counts (compressed, processed or drawn): "
+        "the variance does not follow the mean; open the raw counts, or give --gain"
     )
     TOO_FEW = "too few patterns or lit pixels to find the gain; give --gain"
 
@@ -69,8 +70,8 @@ class CountsFit:
     Attributes
     ----------
     gain, gain_sd : float or None
-        Counts per electron: the slope of variance over mean in single pixels. With it the noise of a pixel has unit
-        variance.
+        Counts per electron: the slope of variance over mean in single pixels. With it the noise of a pixel
+        has unit variance.
     offset : float
         Counts without any electron.
     read_variance : float
@@ -78,8 +79,9 @@ class CountsFit:
     dose : float
         Mean electrons per pattern over the valid pixels; mean counts where `gain` is None.
     correlated : float
-        Sum of the noise autocorrelation over |lag| <= 3 pixels; 1 where pixels are independent. `gain * correlated`
-        is the noise per count of large areas: where electrons spread over pixels, that is counts per electron.
+        Sum of the noise autocorrelation over |lag| <= 3 pixels; 1 where pixels are independent. `gain *
+        correlated` is the noise per count of large areas: where electrons spread over pixels, that is
+        counts per electron.
     why : str
         What was done, in words.
     warnings : tuple of str
@@ -97,9 +99,7 @@ class CountsFit:
     problem: Problem | None = None
 
 
-def estimate_gain(
-    moments: MomentsResult, valid: Bools, *, options: CountsOptions | None = None
-) -> CountsFit:
+def estimate_gain(moments: MomentsResult, valid: Bools, *, options: CountsOptions | None = None) -> CountsFit:
     """Find counts per electron, offset and dose.
 
     Parameters
@@ -129,7 +129,9 @@ def estimate_gain(
         return _failed(Problem.NOT_LINEAR, counts, f"{points.name} against the mean is no rising line")
     gain = line.gain
     if sd > 0.25 * gain:
-        return _failed(Problem.NOT_LINEAR, counts, f"{points.name} scatters about the line ({gain:.2g} +- {sd:.2g})")
+        return _failed(
+            Problem.NOT_LINEAR, counts, f"{points.name} scatters about the line ({gain:.2g} +- {sd:.2g})"
+        )
     quiet = _quiet(moments, use, line.at(moments.mean))
     rho = autocorrelation(moments, quiet)
     first = 0.5 * float(rho[MAX_LAG_PX, MAX_LAG_PX + 1] + rho[MAX_LAG_PX + 1, MAX_LAG_PX])
@@ -137,8 +139,12 @@ def estimate_gain(
         why = f"the fluctuations of neighbouring pixels are the same (correlation {first:.2f})"
         return _failed(Problem.NOT_LINEAR, counts, why)
     why = f"slope of {points.name} over the mean: {gain:.4g} +- {sd:.2g} counts per electron"
-    if moments.integers and abs(gain - 1) <= max(options.snap, 2 * sd) and sd < 0.15:
-        why += "; whole numbers and a slope near 1: single electrons were counted, gain 1"
+    near_one = abs(gain - 1) <= max(options.snap, 2 * sd) and sd < 0.15
+    # Where the sample varies much, only the dimmest pixels show the counting alone.
+    dim_one = points.lowest == 0 and abs(line.dim - 1) <= options.snap
+    if moments.integers and (near_one or dim_one):
+        where = "a slope near 1" if near_one else f"variance/mean {line.dim:.2f} in the dimmest pixels"
+        why += f"; whole numbers and {where}: single electrons were counted, gain 1"
         gain = 1.0
     correlated, warning = _correlated(moments, rho, quiet, gain, line.at(moments.mean) * gain / line.gain)
     offset = line.offset if options.offset is None else options.offset
@@ -180,8 +186,8 @@ def _one_bit(moments: MomentsResult, use: Bools, counts: float) -> CountsFit:
     if brightest > 0.1:
         lost = 1 - brightest / -np.log1p(-min(brightest, 0.999))
         warnings = (
-            f"one-bit counts with a mean of {brightest:.2f} in the brightest pixels: about {lost:.0%} of the electrons "
-            "there arrive together and are counted once; sum shorter frames, or use less beam",
+            f"one-bit counts with a mean of {brightest:.2f} in the brightest pixels: about {lost:.0%} of the "
+            "electrons there arrive together and are counted once; sum shorter frames, or use less beam",
         )
     return CountsFit(
         gain=1.0,
@@ -217,7 +223,8 @@ def _quiet(moments: MomentsResult, use: Bools, noise: Floats) -> Bools:
     expected = np.where(known, noise, 0.0)
     near = ndimage.uniform_filter(expected, 5, mode="constant")
     excess = ndimage.uniform_filter(filled, 5, mode="constant") / np.maximum(near, 1e-300)
-    return known & (excess <= max(1.05, float(np.quantile(excess[known], 0.5))))
+    quiet: Bools = known & (excess <= max(1.05, float(np.quantile(excess[known], 0.5))))
+    return quiet
 
 
 def _correlated(
@@ -225,8 +232,9 @@ def _correlated(
 ) -> tuple[float, tuple[str, ...]]:
     """Sum of the autocorrelation within 2 px above its level at 3 px, and the warning that it may call for.
 
-    What still correlates at 3 px is the sample's doing: no detector spreads an electron so far. What the sample adds
-    to the variance of the quiet pixels may be correlated over half of the 24 neighbours, and is allowed for.
+    What still correlates at 3 px is the sample's doing: no detector spreads an electron so far. What the
+    sample adds to the variance of the quiet pixels may be correlated over half of the 24 neighbours, and is
+    allowed for.
     """
     if not np.isfinite(rho).all():
         return 1.0, ()
@@ -238,7 +246,7 @@ def _correlated(
     if abs(total - 1) <= 0.1 + 3 * error + 12 * sample:
         return total, ()
     return total, (
-        f"the noise of neighbouring pixels is correlated (sum {total:.2f}, not 1): electrons spread over pixels, so "
-        f"the gain {gain:.3g} makes the noise of a pixel right but is not counts per electron, which is nearer to "
-        f"{gain * total:.3g}",
+        f"the noise of neighbouring pixels is correlated (sum {total:.2f}, not 1): electrons spread over "
+        f"pixels, so the gain {gain:.3g} makes the noise of a pixel right but is not counts per electron, "
+        f"which is nearer to {gain * total:.3g}",
     )

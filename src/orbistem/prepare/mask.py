@@ -1,9 +1,10 @@
 """Pixels that cannot be believed: hot, dead, missing, saturated, or behind the beam stop.
 
-A hot or dead pixel is told from a sharp feature by its neighbours: optics and detector spread every real peak over
-some of them, so a spike or a pit that stands alone is the detector's. Both must also be many standard deviations of
-the counting noise away, so that the same thresholds serve at any dose. A beam stop is a connected area that is dark
-where the half turn of the pattern is bright, with bright pixels right beside it.
+A hot or dead pixel is told from a sharp feature by its neighbours: optics and detector spread every real
+peak over some of them, so a spike or a pit that stands alone is the detector's. Both must also be many
+standard deviations of the counting noise away, so that the same thresholds serve at any dose. A beam stop
+is a connected area that is dark where the half turn of the pattern is bright, with bright pixels right
+beside it.
 """
 
 from __future__ import annotations
@@ -36,7 +37,8 @@ class MaskOptions:
     hot, dead, saturated, beam_stop : bool
         Look for it.
     sigma : float
-        A hot pixel stands this many standard deviations of its mean above its neighbours, and `hot_ratio` times.
+        A hot pixel stands this many standard deviations of its mean above its neighbours, and `hot_ratio`
+        times.
     hot_ratio : float
         See `sigma`.
     support : float
@@ -77,7 +79,8 @@ class MaskResult:
     ----------
     valid : (ky, kx) bool
     hot, dead, missing, saturated : tuple of (y, x)
-        Missing pixels were never finite. Saturated ones are clipped at the detector's ceiling in some patterns.
+        Missing pixels were never finite. Saturated ones are clipped at the detector's ceiling in some
+        patterns.
     beam_stop : (ky, kx) bool
     spiked : tuple of int
         Flat positions whose pattern holds a spike far above all others (cosmic ray, streak).
@@ -140,12 +143,14 @@ def find_bad_pixels(
         beam_stop=shadow,
         spiked=spiked,
         notes=_notes(hot, dead, listed, saturated, shadow, spiked),
-        problem=f"{share:.0%} of the pixels are masked; check the mask, or give --mask" if share > 0.5 else None,
+        problem=f"{share:.0%} of the pixels are masked; check the mask, or give --mask"
+        if share > 0.5
+        else None,
     )
 
 
 def counts_per_electron(moments: MomentsResult, valid: Bools) -> float:
-    """Rough counts per electron: median of variance over mean where there is signal; too large rather than small.
+    """Rough counts per electron: median of variance over mean where there is signal; rather too large.
 
     Good enough for thresholds; `orbistem.prepare.counts.estimate_gain` does it properly.
     """
@@ -176,7 +181,7 @@ def _hot(moments: MomentsResult, good: Bools, electron: float, options: MaskOpti
     spike = (excess > options.sigma * sd) & (mean > options.hot_ratio * level) & alone
     # A pixel that never changes is stuck, if it lies above neighbours that change.
     stuck = (moments.minimum == moments.maximum) & (mean > level) & (excess > options.sigma * sd)
-    hot = good & (spike | stuck)
+    hot: Bools = good & (spike | stuck)
     return hot & ~_whole_beam(moments, hot, electron)
 
 
@@ -198,7 +203,8 @@ def _dead(moments: MomentsResult, good: Bools, electron: float, options: MaskOpt
     stuck = dark & (moments.minimum == moments.maximum)
     pits = _pits(mean, dark, good, moments.n / electron, options)
     pits |= _pits(mean, stuck, good, moments.n / electron, options)
-    return pits & ~_repeated(mean, pits, good)
+    dead: Bools = pits & ~_repeated(mean, pits, good)
+    return dead
 
 
 def _repeated(mean: Floats, pits: Bools, good: Bools) -> Bools:
@@ -271,7 +277,8 @@ def _shadow(
     filled = np.where(good, mean, 0.0)
     partner = _half_turn(filled, centre)
     partner_good = _half_turn(good.astype(np.float64), centre) > 0.99
-    lowest = ndimage.minimum_filter(np.where(partner_good, partner, 0.0), size=3)  # forgives a centre 1 px off
+    # The darkest of nine forgives a centre that is 1 px off.
+    lowest = ndimage.minimum_filter(np.where(partner_good, partner, 0.0), size=3)
     lit = lowest / electron >= options.min_counts
     dark = good & lit & (filled <= options.dark_ratio * lowest)
     around = _around(filled, good, centre)
@@ -328,7 +335,7 @@ def _spiked(moments: MomentsResult) -> tuple[int, ...]:
 
 
 def _neighbours(image: Floats, good: Bools, radius: int) -> Floats:
-    """Values of the square ring of neighbours at this distance, shape (8 radius, ky, kx), NaN where not good."""
+    """Neighbours in the square ring at this distance, shape (8 radius, ky, kx), NaN where not good."""
     ky, kx = image.shape
     padded = np.pad(np.where(good, image, np.nan), radius, constant_values=np.nan)
     steps = range(-radius, radius + 1)
@@ -365,12 +372,14 @@ def _notes(
             more = ", ..." if mask.sum() > 5 else ""
             notes.append(f"{mask.sum()} {name} pixel{'s' * int(mask.sum() > 1)} masked, (y, x): {at}{more}")
     if saturated.any():
-        notes.append(f"{saturated.sum()} saturated pixels masked; record with less beam or a shorter dwell time")
+        notes.append(
+            f"{saturated.sum()} saturated pixels masked; record with less beam or a shorter dwell time"
+        )
     if shadow.any():
         notes.append(f"a beam stop of {shadow.sum()} pixels masked")
     if spiked:
         at = ", ".join(map(str, spiked[:5]))
-        notes.append(f"{len(spiked)} pattern{'s' * (len(spiked) > 1)} with a spike far above all others, at {at}")
+        notes.append(
+            f"{len(spiked)} pattern{'s' * (len(spiked) > 1)} with a spike far above all others, at {at}"
+        )
     return tuple(notes)
-
-

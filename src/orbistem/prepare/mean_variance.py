@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +23,7 @@ _DIFF2_FACTOR = 3.9  # relative variance of overlapping second differences, time
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Points:
-    """Pixels: mean and variance, on how many samples the variance stands (its relative variance is factor / n)."""
+    """Pixels: mean, variance, and the samples that it stands on (its relative variance is factor / n)."""
 
     mean: Floats
     variance: Floats
@@ -46,13 +46,14 @@ class Points:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Line:
-    """read_variance + gain (mean - offset), and whether the points rise along it."""
+    """The noise, read_variance + gain (mean - offset), and whether the points rise along it."""
 
     gain: float
     curve: float
     read_variance: float
     offset: float
     rising: bool
+    dim: float  # variance over mean in the dimmest bins, whatever the line
 
     def at(self, mean: Floats) -> Floats:
         """Variance of the noise at these means."""
@@ -78,9 +79,10 @@ def choose_points(moments: MomentsResult, use: Bools) -> tuple[Points, Bools] | 
     even = _even(moments, use)[use]
     if moments.n_diff < MIN_PATTERNS or not np.isfinite(moments.diff2_variance[use]).all():
         return points, even
-    # All patterns give the more precise number: neighbours must be quieter to be worth it.
+    # All patterns give the more precise number: neighbours must be quieter to be worth it, much if they are few.
     weight = 1 / np.maximum(points.variance, 1e-300)
-    if float((moments.diff2_variance[use] * weight).mean()) >= 0.95:
+    share = float((moments.diff2_variance[use] * weight).mean())
+    if share >= (0.95 if moments.n_diff > n / 2 else 0.8):
         return points, even
     near = Points(
         mean=points.mean,
@@ -120,8 +122,8 @@ def fit_line(points: Points, even: Bools, *, offset: float | None) -> tuple[Line
 def _even(moments: MomentsResult, use: Bools) -> Bools:
     """Pixels lit like their surroundings.
 
-    Beside a bright edge, electrons that spread over pixels bring more mean than variance. The dark of a detector
-    with an offset or read noise is even, too.
+    Beside a bright edge, electrons that spread over pixels bring more mean than variance. The dark of a
+    detector with an offset or read noise is even, too.
     """
     mean = np.where(use, moments.mean, 0.0)
     near = ndimage.uniform_filter(use.astype(np.float64), 3, mode="constant")
@@ -145,7 +147,8 @@ def _fit(points: Points, everything: tuple[Floats, Floats, Floats], given: float
         if pedestal is not None:
             offset, room = pedestal, np.inf
     gain, curve, read = _envelope(mean - offset, variance, error, room)
-    line = Line(gain=gain, curve=curve, read_variance=read, offset=offset, rising=gain > 0)
+    dim = float(np.median(all_variance[:4] / np.maximum(all_mean[:4], 1e-300)))
+    line = Line(gain=gain, curve=curve, read_variance=read, offset=offset, rising=gain > 0, dim=dim)
     if not line.rising:
         return line
     dark = all_mean <= all_mean[0] + 0.2 * (all_mean[-1] - all_mean[0])
@@ -156,9 +159,7 @@ def _fit(points: Points, everything: tuple[Floats, Floats, Floats], given: float
         and float(excess[~dark].min(initial=np.inf)) < 0.6 * excess[dark].max()
     )
     below = float(np.mean(variance < 0.6 * line.at(mean)))
-    return Line(
-        gain=gain, curve=curve, read_variance=read, offset=offset, rising=not falls and below <= 0.25
-    )
+    return replace(line, rising=not falls and below <= 0.25)
 
 
 def _bins(points: Points) -> tuple[Floats, Floats, Floats]:
@@ -167,8 +168,9 @@ def _bins(points: Points) -> tuple[Floats, Floats, Floats]:
     n_bins = int(np.clip(len(order) // 40, 3, 24))
     means, edges, errors = [], [], []
     counting, brightest = bool((points.mean >= 0).all()), float(points.mean.max())
-    bright = points.mean >= np.quantile(points.mean, 0.5)
-    electron = float(np.median(points.variance[bright] / np.maximum(points.mean[bright], 1e-300)))
+    lit = points.mean > 0
+    ratios = points.variance[lit] / points.mean[lit]
+    electron = float(np.quantile(ratios, 0.1)) if lit.any() else 0.0  # counts of one, low rather than high
     for part in np.array_split(order, n_bins):
         mean, variance = float(points.mean[part].mean()), points.variance[part]
         ratio = electron / mean if mean > 0 else 0.0
@@ -190,9 +192,9 @@ def _bins(points: Points) -> tuple[Floats, Floats, Floats]:
 def _envelope(mean: Floats, variance: Floats, error: Floats, room: float) -> tuple[float, float, float]:
     """Gain, curvature and read variance of the lower edge: a + g m + c m^2, none negative, a <= room.
 
-    The curve with the fewest terms that describes the points (Akaike). Points above it hold structure and count
-    little; points below it count more, but are not trusted blindly: where electrons spread over pixels, the variance
-    dips at edges.
+    The curve with the fewest terms that describes the points (Akaike). Points above it hold structure and
+    count little; points below it count more, but are not trusted blindly: where electrons spread over
+    pixels, the variance dips at edges.
     """
     if mean.min() > 0 and mean.max() < 2 * mean.min():  # no lever to tell one term from another
         return float(np.average(variance / mean, weights=error**-2)), 0.0, 0.0
@@ -207,14 +209,16 @@ def _envelope(mean: Floats, variance: Floats, error: Floats, room: float) -> tup
             answer[2] = room
             left = [term for term in terms if term != 2]
             target = np.maximum(variance - room, 0.0)
-            answer[left], cost = _robust(columns[:, left], target, error * variance / np.maximum(target, 1e-300))
+            answer[left], cost = _robust(
+                columns[:, left], target, error * variance / np.maximum(target, 1e-300)
+            )
         if cost + 2 * len(terms) < lowest_cost:
             best, lowest_cost = answer, cost + 2 * len(terms)
     return float(best[0]) / scale, float(best[1]) / scale**2, float(best[2])
 
 
 def _robust(columns: Floats, target: Floats, error: Floats) -> tuple[Floats, float]:
-    """Non-negative fit with errors relative to point or curve; Cauchy weights, narrow above the curve, wide below.
+    """Non-negative fit; errors relative to point or curve, Cauchy weights narrow above and wide below.
 
     The first column is the mean. It starts from the lower edge, since most points may hold structure.
     """

@@ -12,18 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orbistem.errors import InputError, ShapeError
+from orbistem.prepare.neighbours import LAGS, MAX_LAG_PX, noise_of_block, overlap
 from orbistem.scan import Block
 
-MAX_LAG_PX = 3  # the noise autocorrelation reaches this far: wider than any charge cloud
-LAGS: tuple[tuple[int, int], ...] = tuple(
-    (dy, dx)
-    for dy in range(MAX_LAG_PX + 1)
-    for dx in range(-MAX_LAG_PX, MAX_LAG_PX + 1)
-    if dy > 0 or dx >= 0
-)  # one half plane; the other follows by symmetry
 _CHUNK_VALUES = 2**17  # float64 values worked on at once: 1 MB stays in a core's cache
-_DIFF_VALUES = 2**20  # values of second differences wanted per block, and for the autocorrelation:
-_LAG_VALUES = 2**17
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -42,7 +34,8 @@ class MomentsResult:
     integers : bool
         Whether all sampled values were whole numbers.
     mean, variance, minimum, maximum : (ky, kx)
-        Over the usable positions; NaN for a pixel that was never finite. The variance holds noise and structure.
+        Over the usable positions; NaN for a pixel that was never finite. The variance holds noise and
+        structure.
     count : (ky, kx)
         Finite values of each pixel.
     totals, peak : (n_positions,)
@@ -83,7 +76,9 @@ class MomentsResult:
         """Mean without the smallest and the largest value of each pixel: one cosmic ray cannot move it."""
         if self.n < 8:
             return self.mean
-        trimmed: Floats = (self.mean * self.count - self.minimum - self.maximum) / np.maximum(self.count - 2, 1)
+        trimmed: Floats = (self.mean * self.count - self.minimum - self.maximum) / np.maximum(
+            self.count - 2, 1
+        )
         return trimmed
 
     @property
@@ -186,7 +181,7 @@ class Moments:
         positions = np.concatenate(state.positions)
         lags = np.zeros_like(state.lags)
         for lag, (dy, dx) in enumerate(LAGS):
-            here, _ = _overlap(self.detector_shape, dy, dx)
+            here, _ = overlap(self.detector_shape, dy, dx)
             lags[lag][here] = state.lags[lag][here] / (6 * max(state.n_lag, 1))
         return MomentsResult(
             n=state.n,
@@ -228,7 +223,7 @@ class Moments:
         for first in range(0, n, step):
             part = slice(first, first + step)
             positions[part] = sums.add(flat[part], measured[part], valid, weights)
-        noise = _noise_of_block(frames, positions[:, 0] > 0)
+        noise = noise_of_block(frames, positions[:, 0] > 0)
         shape = self.detector_shape
         return MomentsState(
             dtype=str(block.frames.dtype),
@@ -271,7 +266,7 @@ class _Sums:
                 missing = ~finite
         inside = frames if bool(valid.all()) else frames[:, valid]
         if missing is None:
-            lowest, peak = inside.min(axis=1, initial=None), inside.max(axis=1, initial=None)
+            lowest, peak = inside.min(axis=1), inside.max(axis=1)
         else:
             values[missing] = np.nan
             lowest = np.fmin.reduce(values[:, valid], axis=1)
@@ -308,85 +303,6 @@ class _Sums:
         return rows
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Noise:
-    integers: bool
-    diff: Floats
-    diff_count: Floats
-    diff2: Floats
-    diff2_count: Floats
-    n_diff: int
-    lags: Floats
-    n_lag: int
-
-
-def _noise_of_block(frames: NDArray[np.generic], usable: Bools) -> _Noise:
-    """Differences of an evenly spread sample of triples of frames that follow one another."""
-    shape = frames.shape[1:]
-    pixels = int(np.prod(shape))
-    flat = frames.reshape(len(frames), pixels)
-    starts = np.flatnonzero(usable[:-2] & usable[1:-1] & usable[2:])
-    starts = _calm(flat, _spread(starts, max(_DIFF_VALUES // pixels, len(frames) // 16, 1)))
-    diff, diff_count, diff2, diff2_count = (np.zeros(pixels) for _ in range(4))
-    lags = np.zeros((len(LAGS), pixels))
-    n_lag = min(len(starts), max(_LAG_VALUES // pixels, len(frames) // 64, 1))
-    with_lags = np.zeros(len(starts), bool)
-    with_lags[_spread(np.arange(len(starts)), n_lag)] = True
-    integers = True
-    step = max(1, _CHUNK_VALUES // (4 * pixels))
-    for first in range(0, len(starts), step):
-        at = starts[first : first + step]
-        a, b, c = (flat[at + i].astype(np.float64) for i in range(3))
-        one = b - a
-        two = (c - b) - one
-        if frames.dtype.kind == "f":
-            integers = integers and bool((a == np.rint(a))[np.isfinite(a)].all())
-            known_one, known_two = np.isfinite(one), np.isfinite(two)
-            one[~known_one], two[~known_two] = 0.0, 0.0
-            diff_count += known_one.sum(axis=0)
-            diff2_count += known_two.sum(axis=0)
-        else:
-            diff_count += len(at)
-            diff2_count += len(at)
-        diff += np.einsum("np,np->p", one, one)
-        diff2 += np.einsum("np,np->p", two, two)
-        for frame in two[with_lags[first : first + step]]:
-            for lag, (dy, dx) in enumerate(LAGS):
-                ahead = dy * shape[1] + dx  # products that wrap around a row are dropped in `finish`
-                lags[lag, : pixels - ahead] += frame[: pixels - ahead] * frame[ahead:]
-    return _Noise(
-        integers=integers,
-        diff=diff.reshape(shape),
-        diff_count=diff_count.reshape(shape),
-        diff2=diff2.reshape(shape),
-        diff2_count=diff2_count.reshape(shape),
-        n_diff=len(starts),
-        lags=lags.reshape(-1, *shape),
-        n_lag=int(with_lags.sum()),
-    )
-
-
-def _calm(flat: NDArray[np.generic], starts: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Triples without a jump of the sample: line ends, grain boundaries.
-
-    Squared second difference per count; the lower tail of its distribution is noise alone and says where the upper
-    one ends.
-    """
-    if len(starts) < 20:
-        return starts
-    some = slice(None, None, max(1, flat.shape[1] // 4096))
-    score = np.empty(len(starts))
-    step = max(1, _CHUNK_VALUES // 4096)
-    for first in range(0, len(starts), step):
-        at = starts[first : first + step]
-        a, b, c = (np.nan_to_num(flat[at + i, some].astype(np.float64), posinf=0, neginf=0) for i in range(3))
-        total = np.abs((a + b + c).sum(axis=1))
-        score[first : first + step] = ((a - 2 * b + c) ** 2).sum(axis=1) / np.maximum(total, 1e-300)
-    low, quarter = np.quantile(score, (0.05, 0.25))
-    sd = (quarter - low) / (1.645 - 0.674)
-    return starts[score <= quarter + (0.674 + 4) * sd]
-
-
 def autocorrelation(moments: MomentsResult, valid: Bools) -> Floats:
     """Autocorrelation of the noise between detector pixels, from second differences of neighbouring patterns.
 
@@ -399,8 +315,8 @@ def autocorrelation(moments: MomentsResult, valid: Bools) -> Floats:
     Returns
     -------
     (7, 7)
-        Correlation at (dy, dx) = (-3..3, -3..3): sum of covariances over sum of root products of variances. NaN
-        where no pair of pixels is left.
+        Correlation at (dy, dx) = (-3..3, -3..3): sum of covariances over sum of root products of variances.
+        NaN where no pair of pixels is left.
     """
     size = 2 * MAX_LAG_PX + 1
     rho = np.full((size, size), np.nan)
@@ -408,28 +324,13 @@ def autocorrelation(moments: MomentsResult, valid: Bools) -> Floats:
     sd = np.sqrt(np.where(valid, variance, 0.0))
     use = valid & (sd > 0)
     for lag, (dy, dx) in enumerate(LAGS):
-        here, there = _overlap(variance.shape, dy, dx)
+        here, there = overlap(variance.shape, dy, dx)
         both = use[here] & use[there]
         scale = float((sd[here] * sd[there])[both].sum())
         if scale > 0:
             value = float(moments.lag_products[lag][here][both].sum()) / scale
             rho[MAX_LAG_PX + dy, MAX_LAG_PX + dx] = rho[MAX_LAG_PX - dy, MAX_LAG_PX - dx] = value
     return rho
-
-
-def _overlap(shape: tuple[int, ...], dy: int, dx: int) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
-    """Slices of p and of p + (dy, dx) where both lie in the frame."""
-    ky, kx = shape
-    here = slice(max(0, -dy), max(0, ky - max(0, dy))), slice(max(0, -dx), max(0, kx - max(0, dx)))
-    there = slice(max(0, dy), max(0, ky + min(0, dy))), slice(max(0, dx), max(0, kx + min(0, dx)))
-    return here, there
-
-
-def _spread(values: NDArray[np.int64], wanted: int) -> NDArray[np.int64]:
-    """At most `wanted` of the values, evenly spread."""
-    if len(values) <= wanted:
-        return values
-    return values[np.linspace(0, len(values) - 1, wanted).round().astype(np.int64)]
 
 
 def _ratio(total: Floats, count: Floats) -> Floats:
