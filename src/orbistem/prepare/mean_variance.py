@@ -79,7 +79,7 @@ def choose_points(moments: MomentsResult, use: Bools) -> tuple[Points, Bools] | 
     even = _even(moments, use)[use]
     if moments.n_diff < MIN_PATTERNS or not np.isfinite(moments.diff2_variance[use]).all():
         return points, even
-    # All patterns give the more precise number: neighbours must be quieter to be worth it, much if they are few.
+    # All patterns give the more precise number: neighbours must be quieter to be worth it.
     weight = 1 / np.maximum(points.variance, 1e-300)
     share = float((moments.diff2_variance[use] * weight).mean())
     if share >= (0.95 if moments.n_diff > n / 2 else 0.8):
