@@ -117,8 +117,8 @@ def _read(path: Path, request: Request) -> Found:
         ) from error
     if request.positions is not None and found.positions is None:
         raise OptionError(
-            f"positions: want a CSV file of y, x or a key of a table in {path.name}, got {request.positions}; "
-            "correct it"
+            f"positions: want a CSV file of y, x or a key of a table in {path.name}, got "
+            f"{request.positions}; correct it"
         )
     if request.dataset is not None and found.dataset is None:
         raise OptionError(f"dataset: {path.name} ({found.format}) has no named arrays; leave --dataset out")

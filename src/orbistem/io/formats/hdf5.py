@@ -61,7 +61,12 @@ def open_hdf5(path: Path) -> Iterator[Any]:
 
     _register_filters()
     try:
-        file = h5py.File(path, "r", locking=False)
+        try:
+            file = h5py.File(path, "r", locking=False)
+        except OSError as error:
+            if "locking flag" not in str(error):
+                raise
+            file = h5py.File(path, "r")  # this very process holds it open, with a lock
     except FileNotFoundError as error:
         raise FileNotFoundError(error.errno, "no such file", str(path)) from error
     except OSError as error:

@@ -17,7 +17,7 @@ import numpy as np
 
 from orbistem.errors import FormatError, InputError, MissingExtraError, OptionError
 from orbistem.io.axes import as_text
-from orbistem.io.contract import Format, Found, Request
+from orbistem.io.contract import Format, Found, Look, Request
 from orbistem.io.stack import sort_axes
 
 __all__ = ["FORMAT", "VELOX", "SignalArray", "read", "read_frame"]
