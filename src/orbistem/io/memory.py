@@ -85,8 +85,7 @@ def abtem_axes(
     if not kinds:
         return {"order": (1, 0)}
     axes = scan[::-1] + detector[::-1]
-    navigate: list[bool | None] = [True] * len(scan) + [False, False]
-    named = sort_axes(axes, navigate)
+    named = sort_axes(axes, [True] * len(scan) + [False, False])
     n_scan = len(scan)
     order = (*reversed(range(n_scan)), n_scan + 1, n_scan)
     return named | {"order": order, "found": ("axes turned from abTEM's x, y to y, x",)}

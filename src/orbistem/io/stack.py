@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from orbistem.io.axes import as_text, make_axes
@@ -51,7 +52,7 @@ def assemble(
 
 
 def sort_axes(
-    axes: list[dict[str, Any]], navigate: list[bool | None], *, backwards: bool = False
+    axes: list[dict[str, Any]], navigate: Sequence[bool | None], *, backwards: bool = False
 ) -> dict[str, Any]:
     """Arguments of `Found` from axes in storage order: order, scan_axes, detector_axes, axes_known, warnings.
 
