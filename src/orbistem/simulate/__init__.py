@@ -1,4 +1,4 @@
-"""Simulated scans with known truth: structures (ASE), convergent-beam patterns (abTEM), detector, site symmetry.
+"""Simulated scans with known truth: structures (ASE), patterns (abTEM), detector, site symmetry.
 
 Importing this package is quick: ASE, abTEM and spglib are loaded when a simulation is asked for.
 """

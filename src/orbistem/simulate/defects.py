@@ -1,7 +1,8 @@
-"""Point defects of graphene whose rings differ from hexagons: which bonds they have, and where the atoms settle.
+"""Point defects of graphene whose rings differ from hexagons: their bonds, and where the atoms settle.
 
-The network of bonds defines each defect. Atoms near it settle in the plane by a valence force field (springs on bond
-lengths and on bond angles); this gives the shape to a few hundredths of an ångström, not an energy.
+The network of bonds defines each defect. Atoms near it settle in the plane by a valence force field
+(springs on bond lengths and on bond angles); this gives the shape to a few hundredths of an ångström, not
+an energy.
 """
 
 from __future__ import annotations
@@ -10,12 +11,14 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from orbistem.simulate.structures import GRAPHENE_A, Specimen, broken, nearest_atom
+from orbistem.simulate.structures import GRAPHENE_A, Specimen, broken, copy_atoms, nearest_atom
 
 BOND_A = GRAPHENE_A / np.sqrt(3)
 SILICON_BOND_A = 1.87  # Si–C with four neighbours in one plane
 SILICON_BOND_3_A, SILICON_HEIGHT_A = 1.77, 0.9  # Si–C with three neighbours, silicon above the layer
-RECONSTRUCTED_BOND_A = 1.95  # the weak bond across a single vacancy (Jahn–Teller); 1.9–2.1 in published calculations
+RECONSTRUCTED_BOND_A = (
+    1.95  # the weak bond across a single vacancy (Jahn–Teller); 1.9–2.1 in published calculations
+)
 RELAXED_RADIUS_A = 10.0  # atoms beyond stay where they are
 ANGLE_STIFFNESS = 0.3  # weight of (cos θ − cos θ0)·bond against a bond's stretch, in Å
 
@@ -97,7 +100,7 @@ class _Network:
 
         positions = specimen.atoms.positions[:, :2].copy()
         pairs = cKDTree(positions).query_pairs(1.1 * BOND_A)  # bonds across the box's edge are not needed
-        return cls(positions=positions, bonds={(i, j): BOND_A for i, j in pairs}, origin=specimen.origin)
+        return cls(positions=positions, bonds=dict.fromkeys(sorted(pairs), BOND_A), origin=specimen.origin)
 
     def vertical_bond(self, specimen: Specimen, *, x: float) -> tuple[int, int]:
         """Lower and upper atom of the bond along y whose middle is at (x, 1.5 bonds) from the origin."""
@@ -136,7 +139,7 @@ class _Network:
             self.positions[atom] = middle + side * axis
 
     def close_divacancy(self, first: int, second: int) -> np.ndarray:
-        """Remove two bound atoms, bond the two other neighbours of each; return the place, from the origin."""
+        """Remove two bound atoms, bond the other two neighbours of each; the place, from the origin."""
         place = self.middle(first, second)
         for atom, other in ((first, second), (second, first)):
             left, right = (n for n in self.neighbours(atom) if n != other)
@@ -146,7 +149,7 @@ class _Network:
         return place
 
     def settled(self, specimen: Specimen, place: np.ndarray) -> Specimen:
-        """The specimen with these atoms, after those near `place` have found the minimum of the force field."""
+        """The specimen with these atoms; those near `place` at the minimum of the force field."""
         from scipy.optimize import least_squares
 
         away = np.hypot(*(self.positions - self.origin - place).T)
@@ -171,14 +174,16 @@ class _Network:
             r[moving] = free.reshape(-1, 2)
             stretch = np.linalg.norm(r[ends[:, 0]] - r[ends[:, 1]], axis=1) - rest
             one, other = r[corners[:, 1]] - r[corners[:, 0]], r[corners[:, 2]] - r[corners[:, 0]]
-            cosine = np.sum(one * other, axis=1) / (np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1))
+            cosine = np.sum(one * other, axis=1) / (
+                np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1)
+            )
             return np.concatenate([stretch, ANGLE_STIFFNESS * BOND_A * (cosine + 0.5)])
 
         found = least_squares(strain, self.positions[moving].ravel(), method="trf", x_scale=0.1)
-        atoms = specimen.atoms.copy()
+        atoms = copy_atoms(specimen.atoms)
         atoms.positions[:, :2] = self.positions
         atoms.positions[moving, :2] = found.x.reshape(-1, 2)
         for atom, symbol in self.symbols.items():
             atoms.symbols[atom] = symbol
-        del atoms[sorted(self.removed)]
-        return broken(specimen, atoms, place)
+        kept = [i for i in range(len(atoms)) if i not in self.removed]
+        return broken(specimen, atoms[kept], place)

@@ -1,8 +1,8 @@
 """From the fraction of the beam in each pixel to what a camera writes: descan, dose, spread, hot pixels.
 
-The order is that of the instrument: the pattern wanders (descan), electrons arrive one by one (Poisson), each may
-light several pixels (spread), and some pixels are hot. Spread after counting correlates the noise of neighbours, as
-in a real camera; blurring the expectation instead would not.
+The order is that of the instrument: the pattern wanders (descan), electrons arrive one by one (Poisson),
+each may light several pixels (spread), and some pixels are hot. Spread after counting correlates the noise
+of neighbours, as in a real camera; blurring the expectation instead would not.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ class DetectorOptions:
     gain
         Counts per electron.
     descan_px
-        2 × 2: shift of the pattern, (ky, kx) in pixels, from the first to the last row (first entry) and from the first to
-        the last column (second entry) of the scan; its mean over the scan is zero.
+        2 × 2: shift of the pattern, (ky, kx) in pixels, from the first to the last row (first entry) and
+        from the first to the last column (second entry) of the scan; its mean over the scan is zero.
     hot_pixels
         Number of pixels, drawn at random, that add `hot_counts` to every pattern.
     hot_counts
@@ -46,7 +46,7 @@ class DetectorOptions:
         if self.psf_sd_px < 0 or not self.gain > 0 or self.hot_pixels < 0 or self.hot_counts < 0:
             raise OptionError(
                 "detector: want psf_sd_px >= 0, gain > 0, hot_pixels >= 0 and hot_counts >= 0, got "
-                f"{self.psf_sd_px}, {self.gain}, {self.hot_pixels} and {self.hot_counts}; correct the wrong one"
+                f"{self.psf_sd_px}, {self.gain}, {self.hot_pixels} and {self.hot_counts}; correct one"
             )
 
 
@@ -103,7 +103,7 @@ def expose(
             out[start : start + BLOCK] = options.gain * spread(counts.astype(np.float64), options.psf_sd_px)
     if options.hot_pixels:
         where = rng.choice(clean.shape[1] * clean.shape[2], size=options.hot_pixels, replace=False)
-        out.reshape(len(out), -1)[:, where] += out.dtype.type(options.hot_counts)
+        out.reshape(len(out), -1)[:, where] += np.array(options.hot_counts, dtype=out.dtype)
     if plain:
         return out.astype(np.uint16 if out.max(initial=0) <= UINT16_MAX else np.float32)
     return out
@@ -143,6 +143,8 @@ def _descan_shifts(n: int, options: DetectorOptions, scan_shape: tuple[int, int]
     if not slope.any():
         return None
     if scan_shape is None or scan_shape[0] * scan_shape[1] != n:
-        raise OptionError(f"scan_shape: want (y, x) of {n} positions for descan, got {scan_shape}; give the scan's shape")
+        raise OptionError(
+            f"scan_shape: want (y, x) of {n} positions for descan, got {scan_shape}; give the scan's shape"
+        )
     y, x = (np.linspace(-0.5, 0.5, size) if size > 1 else np.zeros(1) for size in scan_shape)
     return np.asarray((y[:, None, None] * slope[0] + x[None, :, None] * slope[1]).reshape(n, 2))

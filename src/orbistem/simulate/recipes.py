@@ -1,11 +1,13 @@
 """The named simulations, and `simulate`, which runs one and returns a scan with its truth.
 
-One simulation = one frozen `Recipe` in `SIMULATIONS`; the command line, tests and benchmarks loop over that tuple.
+One simulation = one frozen `Recipe` in `SIMULATIONS`; the command line, tests and benchmarks loop over
+that tuple.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -13,12 +15,12 @@ from typing import Literal, Protocol
 
 import numpy as np
 
-from orbistem.errors import OptionError
+from orbistem.errors import MissingExtraError, OptionError
 from orbistem.progress import Progress
 from orbistem.scan import Axis, Provenance, Scan, Truth
 from orbistem.simulate import defects, structures
 from orbistem.simulate.detector import DetectorOptions, expose
-from orbistem.simulate.multislice import PROBE_MARGIN_A, Optics, box_extent, clean_patterns
+from orbistem.simulate.multislice import SAMPLES_PER_PIXEL, Optics, box_extent, clean_patterns, probe_margin
 from orbistem.simulate.structures import Specimen
 from orbistem.simulate.truth import derive_truth
 
@@ -26,9 +28,10 @@ DEFAULT_DETECTOR_PX = 64
 
 
 class BuildSpecimen(Protocol):
-    """Makes a specimen whose box is at least `extent` Å wide."""
+    """Makes specimens."""
 
-    def __call__(self, *, extent: float) -> Specimen: ...
+    def __call__(self, *, extent: float) -> Specimen:
+        """Make one whose box is at least `extent` Å wide."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,14 +47,15 @@ class Recipe:
     optics
         The microscope.
     scan
-        "primitive": positions along the lattice vectors a1 and a2, one primitive cell. "rectangle": a rectangle of
-        `cells` (y, x) repeats of the crystal's rectangular cell about the origin. Either way the scan's end is its begin.
+        "primitive": positions along the lattice vectors a1 and a2, one primitive cell. "rectangle": a
+        rectangle of `cells` (y, x) repeats of the crystal's rectangular cell about the origin. Either way
+        the scan's end is its begin.
     scan_shape
         Default (y, x) number of positions.
     cells
         Size of a rectangular scan in rectangular cells, (y, x).
-    dose
-        Default electrons per pattern.
+    samples_per_pixel
+        Diffraction samples across a detector pixel; they set the width of the box, and so the time.
     """
 
     name: str
@@ -61,7 +65,7 @@ class Recipe:
     scan: Literal["primitive", "rectangle"] = "primitive"
     scan_shape: tuple[int, int] = (24, 24)
     cells: tuple[int, int] = (1, 1)
-    dose: float = 1e5
+    samples_per_pixel: float = SAMPLES_PER_PIXEL
 
 
 NEAR_GRAPHENE_ATOM = (0.0, structures.GRAPHENE_A / np.sqrt(3))
@@ -81,6 +85,7 @@ def _graphene_defect(name: str, title: str, change: Callable[[Specimen], Specime
         scan="rectangle",
         scan_shape=(64, 64),
         cells=(4, 8),  # 17.04 × 19.68 Å
+        samples_per_pixel=2.0,  # 4,096 positions; the rim does not matter below 10⁶ electrons
     )
 
 
@@ -104,16 +109,24 @@ SIMULATIONS: tuple[Recipe, ...] = (
         "graphene with one atom missing, not relaxed",
         partial(structures.remove_atom, near=NEAR_GRAPHENE_ATOM),
     ),
-    _graphene_defect("graphene-si3", "graphene with a silicon atom on three bonds", defects.threefold_silicon),
     _graphene_defect(
-        "graphene-vacancy-59", "graphene with one atom missing, rings 5-9, relaxed", defects.jahn_teller_vacancy
+        "graphene-si3", "graphene with a silicon atom on three bonds", defects.threefold_silicon
+    ),
+    _graphene_defect(
+        "graphene-vacancy-59",
+        "graphene with one atom missing, rings 5-9, relaxed",
+        defects.jahn_teller_vacancy,
     ),
     _graphene_defect("graphene-si4", "graphene with a silicon atom on four bonds", defects.fourfold_silicon),
-    _graphene_defect("graphene-divacancy", "graphene with a relaxed divacancy, rings 5-8-5", defects.divacancy),
+    _graphene_defect(
+        "graphene-divacancy", "graphene with a relaxed divacancy, rings 5-8-5", defects.divacancy
+    ),
     _graphene_defect(
         "graphene-555-777", "graphene with a relaxed divacancy, rings 555-777", defects.divacancy_555_777
     ),
-    _graphene_defect("graphene-stone-wales", "graphene with one bond turned by 90°, relaxed", defects.stone_wales),
+    _graphene_defect(
+        "graphene-stone-wales", "graphene with one bond turned by 90°, relaxed", defects.stone_wales
+    ),
     Recipe(name="mos2", title="1H-MoS2, one layer, one primitive cell", build=structures.mos2),
     _zincblende("zns", "001"),
     _zincblende("zns", "110"),
@@ -149,8 +162,10 @@ def find_recipe(name: str) -> Recipe:
     raise OptionError(f"simulation: want one of {known}; got {name!r}")
 
 
-def scan_positions(recipe: Recipe, specimen: Specimen, scan_shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """Positions (y·x, 2) as (x, y) in Å from the origin, in flat scan order, and the step vectors (2, 2), rows (x, y)."""
+def scan_positions(
+    recipe: Recipe, specimen: Specimen, scan_shape: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Positions (y·x, 2) in flat scan order, and step vectors (2, 2); both (x, y) in Å from the origin."""
     ny, nx = scan_shape
     if recipe.scan == "primitive":
         steps = specimen.vectors / np.array([[nx], [ny]])
@@ -183,7 +198,8 @@ def simulate(
     seed
         Seeds all that is random: counts, hot pixels, phonons. Equal seeds give equal scans.
     dose
-        Electrons in the beam per pattern; None gives the noise-free fraction of the beam in each pixel, float32.
+        Electrons in the beam per pattern; None gives the noise-free fraction of the beam in each pixel,
+        float32.
     scan_shape
         (y, x) positions; None takes the recipe's.
     detector_px
@@ -207,19 +223,24 @@ def simulate(
     ------
     OptionError
         Unknown name, or an option out of range.
+    MissingExtraError
+        abTEM, ASE or spglib is not installed.
 
     Examples
     --------
-    >>> scan, truth = simulate("graphene", seed=0, scan_shape=(6, 6), detector_px=16)  # doctest: +SKIP
-    >>> scan.scan_shape, sorted(set(truth.point_group.ravel().tolist()))  # doctest: +SKIP
+    >>> scan, truth = simulate("graphene", seed=0, scan_shape=(6, 6), detector_px=16)
+    >>> scan.scan_shape, sorted(set(truth.point_group.ravel().tolist()))
     ((6, 6), ['C1', 'D1', 'D2', 'D3', 'D6'])
     """
     recipe = find_recipe(name)
     shape = recipe.scan_shape if scan_shape is None else scan_shape
-    if len(shape) != 2 or min(shape) < 1:
-        raise OptionError(f"scan_shape: want two positive integers (y, x), got {shape}; give for instance 24,24")
+    if min(shape) < 1:
+        raise OptionError(
+            f"scan_shape: want two positive integers (y, x), got {shape}; give for instance 24,24"
+        )
     if detector_px < 4:
         raise OptionError(f"detector_px: want at least 4, got {detector_px}; give for instance 64")
+    _require_extra()
     optics = recipe.optics if optics is None else optics
     specimen = build_for(recipe, optics, detector_px=detector_px)
     positions, steps = scan_positions(recipe, specimen, shape)
@@ -240,7 +261,10 @@ def simulate(
             Axis(name=axis, scale=float(np.linalg.norm(step)), units="Å")
             for axis, step in (("y", steps[1]), ("x", steps[0]))
         ),
-        detector_axes=(_detector_axis("ky", detector_px, pixel_mrad), _detector_axis("kx", detector_px, pixel_mrad)),
+        detector_axes=(
+            _detector_axis("ky", detector_px, pixel_mrad),
+            _detector_axis("kx", detector_px, pixel_mrad),
+        ),
         scan_vectors=steps[:, ::-1] if oblique else None,
         provenance=_provenance(recipe, optics, dose, seed),
     )
@@ -249,12 +273,24 @@ def simulate(
 
 def build_for(recipe: Recipe, optics: Optics, *, detector_px: int) -> Specimen:
     """The recipe's specimen in a box large enough for the detector's sampling and for the scan."""
-    specimen = recipe.build(extent=(extent := box_extent(optics, detector_px=detector_px)))
+    extent = box_extent(optics, detector_px=detector_px, samples_per_pixel=recipe.samples_per_pixel)
+    specimen = recipe.build(extent=extent)
     scanned = (
-        np.abs(specimen.vectors).sum(axis=0) if recipe.scan == "primitive" else specimen.repeat * recipe.cells[::-1]
+        np.abs(specimen.vectors).sum(axis=0)
+        if recipe.scan == "primitive"
+        else specimen.repeat * recipe.cells[::-1]
     )
-    needed = float(scanned.max() + 2 * PROBE_MARGIN_A)
+    needed = float(scanned.max() + 2 * probe_margin(optics))
     return specimen if needed <= extent else recipe.build(extent=needed)
+
+
+def _require_extra() -> None:
+    for package in ("abtem", "ase", "spglib"):
+        if importlib.util.find_spec(package) is None:
+            raise MissingExtraError(
+                f"simulation: want the package {package}, which is not installed; "
+                'run pip install "orbistem[simulate]"'
+            )
 
 
 def _detector_axis(name: str, size: int, pixel_mrad: float) -> Axis:
@@ -266,6 +302,7 @@ def _provenance(recipe: Recipe, optics: Optics, dose: float | None, seed: int) -
     return Provenance(
         format="simulation",
         found=(
-            f"simulated: {recipe.title}; {optics.voltage_kv:g} kV, {optics.semiangle_mrad:g} mrad, {counts}, seed {seed}",
+            f"simulated: {recipe.title}; {optics.voltage_kv:g} kV, {optics.semiangle_mrad:g} mrad, "
+            f"{counts}, seed {seed}",
         ),
     )

@@ -3,8 +3,8 @@
 Conventions
 -----------
 Lengths are in Å. x runs along the columns of a scan, y along its rows, z along the beam. Every specimen
-has an *origin*: a site of high symmetry (the hexagon centre of graphene, the metal column elsewhere) that sits
-near the middle of the box. Scan positions and defects are given relative to it.
+has an *origin*: a site of high symmetry (the hexagon centre of graphene, the metal column elsewhere) that
+sits near the middle of the box. Scan positions and defects are given relative to it.
 """
 
 from __future__ import annotations
@@ -60,6 +60,11 @@ def _cell(symbols: str, xyz: list[tuple[float, float, float]], size: tuple[float
     from ase import Atoms
 
     return Atoms(symbols, positions=xyz, cell=size, pbc=True)
+
+
+def copy_atoms(atoms: Atoms) -> Atoms:
+    """Atoms that can be changed without changing the given ones."""
+    return atoms[:]
 
 
 def _perfect(
@@ -152,25 +157,22 @@ def strontium_titanate(*, extent: float, thickness: float, polar_shift: float = 
         Displacement of every titanium atom along +x, Å; 0 is the cubic crystal.
     """
     a, h = SRTIO3_A, SRTIO3_A / 2
-    cell = _cell(
-        "SrTiO3", [(0, 0, 0), (h + polar_shift, h, h), (h, h, 0), (h, 0, h), (0, h, h)], (a, a, a)
-    )
+    cell = _cell("SrTiO3", [(0, 0, 0), (h + polar_shift, h, h), (h, h, 0), (h, 0, h), (0, h, h)], (a, a, a))
     layers = max(1, round(thickness / a))
     return _perfect(cell, [[a, 0.0], [0.0, a]], extent=extent, layers=layers, slice_thickness=h)
 
 
 def remove_atom(specimen: Specimen, near: tuple[float, float]) -> Specimen:
     """The specimen without the atom nearest to `near` ((x, y) from the origin, Å): an unrelaxed vacancy."""
-    atoms = specimen.atoms.copy()
     index = nearest_atom(specimen, near)
-    place = atoms.positions[index, :2] - specimen.origin
-    del atoms[index]
-    return broken(specimen, atoms, place)
+    place = specimen.atoms.positions[index, :2] - specimen.origin
+    others = [i for i in range(len(specimen.atoms)) if i != index]
+    return broken(specimen, specimen.atoms[others], place)
 
 
 def replace_atom(specimen: Specimen, near: tuple[float, float], *, symbol: str) -> Specimen:
     """Another element in place of the atom nearest to `near`, unrelaxed: a substitution or an antisite."""
-    atoms = specimen.atoms.copy()
+    atoms = copy_atoms(specimen.atoms)
     index = nearest_atom(specimen, near)
     place = atoms.positions[index, :2] - specimen.origin
     atoms.symbols[index] = symbol
@@ -179,7 +181,7 @@ def replace_atom(specimen: Specimen, near: tuple[float, float], *, symbol: str) 
 
 def displace_atom(specimen: Specimen, near: tuple[float, float], *, by: tuple[float, float]) -> Specimen:
     """One atom (the topmost of the column nearest to `near`) moved by `by`, (x, y) in Å."""
-    atoms = specimen.atoms.copy()
+    atoms = copy_atoms(specimen.atoms)
     index = nearest_atom(specimen, near)
     place = atoms.positions[index, :2] - specimen.origin
     atoms.positions[index, :2] += by

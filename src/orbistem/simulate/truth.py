@@ -1,16 +1,18 @@
 """What is known about every scan position: from the crystal's symmetry operations, never from patterns.
 
-The symmetry is that of the crystal projected along the beam: atoms are dropped onto the plane, columns of equal
-content count as equal. For a layer or a thin crystal this is the symmetry of its patterns; a thick crystal may break
-it slightly through upper Laue zones.
+The symmetry is that of the crystal projected along the beam: atoms are dropped onto the plane, columns of
+equal content count as equal. For a layer or a thin crystal this is the symmetry of its patterns; a thick
+crystal may break it slightly through upper Laue zones.
 
-A pattern sees mirror images as different (turning does not undo a mirror), so an orbit here is an orbit under the
-*rotations and translations* of the plane group: every member equals its representative turned by `angle`. Orbits under the
-full group, mirrors included, come with ``mirrors=True``; then `mirrored` says which members also need a mirror.
+A pattern sees mirror images as different (turning does not undo a mirror), so an orbit here is an orbit
+under the *rotations and translations* of the plane group: every member equals its representative turned by
+`angle`. Orbits under the full group, mirrors included, come with ``mirrors=True``; then `mirrored` says
+which members also need a mirror.
 """
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -24,7 +26,9 @@ if TYPE_CHECKING:
 
     from orbistem.simulate.structures import Specimen
 
-SAME_PLACE_A = 1e-3  # positions nearer than this are one; scan steps are above 1e-2 Å, atoms are placed to 1e-9 Å
+SAME_PLACE_A = (
+    1e-3  # positions nearer than this are one; scan steps are above 1e-2 Å, atoms are placed to 1e-9 Å
+)
 FAR_HEIGHT_A = 20.0  # height of the cell of the flattened crystal: above any lattice constant here
 
 
@@ -73,8 +77,8 @@ class Orbits:
     site
         Number of the orbit, counted from 0 in the order in which they first appear.
     angle
-        rad in [0, 2π): the position's pattern is the representative's (the orbit's first position) turned by this,
-        from +kx to +ky. The smallest of the equivalent angles.
+        rad in [0, 2π): the position's pattern is the representative's (the orbit's first position) turned
+        by this, from +kx to +ky. The smallest of the equivalent angles.
     mirrored
         True where the representative must first be mirrored (ky → −ky); always False without mirrors.
     rotation_order
@@ -122,7 +126,14 @@ def plane_group(specimen: Specimen) -> PlaneGroup:
     vectors = specimen.vectors
     places, kinds = _columns(specimen.crystal, vectors)
     flat = np.array([[*vectors[0], 0.0], [*vectors[1], 0.0], [0.0, 0.0, FAR_HEIGHT_A]])
-    found = spglib.get_symmetry((flat, np.column_stack([places, np.zeros(len(places))]), kinds), symprec=SAME_PLACE_A)
+    positions = np.column_stack([places, np.zeros(len(places))])
+    with warnings.catch_warnings():  # its coming change of error handling: either way is caught below
+        warnings.filterwarnings("ignore", "Set OLD_ERROR_HANDLING", DeprecationWarning)
+        found = spglib.get_symmetry((flat.tolist(), positions.tolist(), kinds), symprec=SAME_PLACE_A)
+    if found is None:
+        raise OptionError(
+            "crystal: spglib finds no symmetry; want a periodic cell without overlapping columns"
+        )
     unique: dict[tuple[int, ...], tuple[np.ndarray, np.ndarray]] = {}
     for matrix, shift in zip(found["rotations"], found["translations"], strict=True):
         unique.setdefault(tuple(matrix[:2, :2].ravel().tolist()), (matrix[:2, :2], shift[:2]))
@@ -161,7 +172,8 @@ def find_orbits(group: PlaneGroup, positions: np.ndarray, *, mirrors: bool = Fal
         rows.append(hit)
         columns.append(found[hit])
     graph = coo_matrix(
-        (np.ones(sum(map(len, rows))), (np.concatenate(rows), np.concatenate(columns))), shape=(len(reduced),) * 2
+        (np.ones(sum(map(len, rows))), (np.concatenate(rows), np.concatenate(columns))),
+        shape=(len(reduced),) * 2,
     )
     label = connected_components(graph, directed=False)[1]
     _, first, site = np.unique(label, return_index=True, return_inverse=True)
@@ -172,21 +184,20 @@ def find_orbits(group: PlaneGroup, positions: np.ndarray, *, mirrors: bool = Fal
     order = np.zeros(len(reduced), dtype=int)
     improper = np.zeros(len(reduced), dtype=int)
     # proper operations first: a mirror is said only where no rotation does it
-    for g in sorted(use, key=lambda g: (not group.proper[g], group.angles[g])):
+    proper, angles = group.proper, group.angles
+    for g in sorted(use, key=lambda g: (not proper[g], angles[g])):
         away = images[g][representative] - reduced
         better = _near_lattice(away, reach) & np.isinf(angle)
-        angle[better] = group.angles[g]
-        mirrored[better] = not group.proper[g]
-    for g in range(len(group.matrices)):
+        angle[better] = angles[g]
+        mirrored[better] = not proper[g]
+    for g in np.arange(len(images)):
         fixed = _near_lattice(images[g] - reduced, reach)
-        if group.proper[g]:
+        if proper[g]:
             order += fixed
         else:
             improper += fixed
     names = np.array([f"{'D' if m else 'C'}{n}" for n, m in zip(order, improper, strict=True)])
-    return Orbits(
-        site=rank[site], angle=angle, mirrored=mirrored, rotation_order=order, point_group=names
-    )
+    return Orbits(site=rank[site], angle=angle, mirrored=mirrored, rotation_order=order, point_group=names)
 
 
 def derive_truth(specimen: Specimen, positions: np.ndarray, scan_shape: tuple[int, ...]) -> Truth:
@@ -254,7 +265,7 @@ def primitive_cell_pairs(n: int, order: int = 6) -> SymmetryPairs:
 
 
 def _columns(crystal: Atoms, vectors: np.ndarray) -> tuple[np.ndarray, list[int]]:
-    """Atomic columns of one primitive cell: lattice coordinates (m, 2), and a number for the content of each."""
+    """Atomic columns of one primitive cell: lattice coordinates (m, 2), and a number for each content."""
     reduced = crystal.positions[:, :2] @ np.linalg.inv(vectors)
     reach = SAME_PLACE_A / np.linalg.norm(vectors, axis=1).max()
     places: list[np.ndarray] = []
