@@ -57,7 +57,7 @@ class CentreOptions:
     """
 
     min_correlation: float = 0.3
-    tie_ratio: float = 0.9
+    tie_ratio: float = 0.85
     min_overlap: float = 0.08
     sd_limit_px: float = 1.0
 

@@ -140,7 +140,7 @@ def estimate_gain(moments: MomentsResult, valid: Bools, *, options: CountsOption
         return _failed(Problem.NOT_LINEAR, counts, why)
     why = f"slope of {points.name} over the mean: {gain:.4g} +- {sd:.2g} counts per electron"
     near_one = abs(gain - 1) <= max(options.snap, 2 * sd) and sd < 0.15
-    # Where the sample varies much, only the dimmest pixels show the counting, and it adds a little even there.
+    # Where the sample varies much, only the dimmest pixels show the counting, and even there not quite alone.
     varied = line.curve * float(points.mean.max()) > 2 * gain
     dim_one = points.lowest == 0 and -options.snap <= line.dim - 1 <= options.snap * (2 if varied else 1)
     if moments.integers and (near_one or dim_one):

@@ -126,7 +126,9 @@ def find_bad_pixels(
     electron = counts_per_electron(moments, known)
     saturated = known & _saturated(moments) if options.saturated else nothing
     good = known & ~saturated
-    hot = good & _hot(moments, known, electron, options) if options.hot else nothing
+    hot = nothing
+    for _ in range(2 if options.hot else 0):  # the second time without the hot neighbours of hot pixels
+        hot = hot | (good & _hot(moments, known & ~hot, electron, options))
     dead = good & _dead(moments, known & ~hot, electron, options) if options.dead else nothing
     good &= ~hot & ~dead
     shadow = _beam_stop(moments, good, electron, options) if options.beam_stop else nothing
@@ -180,7 +182,13 @@ def _hot(moments: MomentsResult, good: Bools, electron: float, options: MaskOpti
     alone = support <= options.support * (mean - outer) + 3 * sd
     spike = (excess > options.sigma * sd) & (mean > options.hot_ratio * level) & alone
     # A pixel that never changes is stuck, if it lies above neighbours that change.
-    stuck = (moments.minimum == moments.maximum) & (mean > level) & (excess > options.sigma * sd)
+    still = moments.minimum == moments.maximum
+    alive = _median(_neighbours(mean, good & ~still, 1))
+    stuck = (
+        still
+        & (mean - alive > options.sigma * np.sqrt(np.maximum(electron * alive, varies) / n))
+        & (mean > 0)
+    )
     hot: Bools = good & (spike | stuck)
     return hot & ~_whole_beam(moments, hot, electron)
 

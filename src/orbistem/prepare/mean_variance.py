@@ -185,14 +185,14 @@ def _bins(points: Points) -> tuple[Floats, Floats, Floats]:
             continue
         means.append(mean)
         edges.append(edge)
-        errors.append(np.hypot(1.3 * spread / np.sqrt(len(part)), 0.03))
+        errors.append(np.hypot(1.3 * spread / np.sqrt(len(part)), 0.05))
     return np.array(means), np.array(edges), np.array(errors)
 
 
 def _envelope(mean: Floats, variance: Floats, error: Floats, room: float) -> tuple[float, float, float]:
     """Gain, curvature and read variance of the lower edge: a + g m + c m^2, none negative, a <= room.
 
-    The curve with the fewest terms that describes the points (Akaike). Points above it hold structure and
+    The curve with the fewest terms that describes the points. Points above it hold structure and
     count little; points below it count more, but are not trusted blindly: where electrons spread over
     pixels, the variance dips at edges.
     """
@@ -212,8 +212,10 @@ def _envelope(mean: Floats, variance: Floats, error: Floats, room: float) -> tup
             answer[left], cost = _robust(
                 columns[:, left], target, error * variance / np.maximum(target, 1e-300)
             )
-        if cost + 2 * len(terms) < lowest_cost:
-            best, lowest_cost = answer, cost + 2 * len(terms)
+        cost += 8 if 1 in terms else 0  # curvature trades with gain: only where it is beyond doubt
+        cost += 2 if 2 in terms else 0
+        if cost < lowest_cost:
+            best, lowest_cost = answer, cost
     return float(best[0]) / scale, float(best[1]) / scale**2, float(best[2])
 
 

@@ -50,10 +50,13 @@ def noise_of_block(frames: NDArray[np.generic], usable: Bools) -> NeighbourNoise
     for first in range(0, len(starts), step):
         at = starts[first : first + step]
         a, b, c = (flat[at + i].astype(np.float64) for i in range(3))
+        if frames.dtype.kind == "f":
+            for values in (a, b, c):
+                values[~np.isfinite(values)] = np.nan  # infinite minus infinite would warn
+            integers = integers and bool((a == np.rint(a))[np.isfinite(a)].all())
         one = b - a
         two = (c - b) - one
         if frames.dtype.kind == "f":
-            integers = integers and bool((a == np.rint(a))[np.isfinite(a)].all())
             known_one, known_two = np.isfinite(one), np.isfinite(two)
             one[~known_one], two[~known_two] = 0.0, 0.0
             diff_count += known_one.sum(axis=0)
@@ -66,6 +69,8 @@ def noise_of_block(frames: NDArray[np.generic], usable: Bools) -> NeighbourNoise
         for frame in two[with_lags[first : first + step]]:
             for lag, (dy, dx) in enumerate(LAGS):
                 ahead = dy * shape[1] + dx  # products that wrap around a row are dropped in `finish`
+                if ahead >= pixels:
+                    continue
                 lags[lag, : pixels - ahead] += frame[: pixels - ahead] * frame[ahead:]
     return NeighbourNoise(
         integers=integers,
