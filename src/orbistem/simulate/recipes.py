@@ -99,6 +99,7 @@ def _zincblende(material: str, direction: str) -> Recipe:
         optics=BULK_OPTICS,
         scan="rectangle",
         scan_shape=(24, 24) if direction == "001" else (32, 24),
+        samples_per_pixel=2.0,
     )
 
 
@@ -137,12 +138,14 @@ SIMULATIONS: tuple[Recipe, ...] = (
         title="SrTiO3 along [001], cubic, 5 nm thick",
         build=partial(structures.strontium_titanate, thickness=BULK_THICKNESS_A),
         optics=BULK_OPTICS,
+        samples_per_pixel=2.0,
     ),
     Recipe(
         name="srtio3-polar",
         title="SrTiO3 along [001], titanium moved by 10 pm along x, 5 nm thick",
         build=partial(structures.strontium_titanate, thickness=BULK_THICKNESS_A, polar_shift=0.1),
         optics=BULK_OPTICS,
+        samples_per_pixel=2.0,
     ),
 )
 
