@@ -1,0 +1,86 @@
+"""The noise covariance G_m of the harmonics, for independent or correlated pixels.
+
+    G_m = sum over pixels p, q of  B_p sqrt(v_p) rho(p - q) sqrt(v_q) conj(B_q)
+
+with B the linear map from pixels to harmonics, v the pixel variances and rho the autocorrelation of the noise
+(point spread of the detector, charge shared between pixels).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from orbistem.errors import ShapeError
+from orbistem.harmonics.analyser import Analyser
+
+
+def noise_covariance(
+    analyser: Analyser, pixel_variance: np.ndarray, *, autocorrelation: np.ndarray | None = None
+) -> np.ndarray:
+    """Covariance of the harmonics per real degree of freedom.
+
+    Parameters
+    ----------
+    analyser
+        Map from pixels to harmonics.
+    pixel_variance
+        Variance of the pixels as they enter the map, shape (ky, kx).
+    autocorrelation
+        rho, shape (2 L + 1, 2 L + 1), 1 in the middle; None for independent pixels.
+
+    Returns
+    -------
+    Shape (order, ring, ring), float64; for m > 0 the mean over real and imaginary part.
+    """
+    if autocorrelation is None:
+        return analyser.noise_covariance(pixel_variance)
+    grid = analyser.grid
+    spread = _correlation(analyser, pixel_variance, autocorrelation)
+    noise = np.zeros((grid.n_orders, grid.n_rings, grid.n_rings))
+    for i, left in enumerate(analyser.maps):
+        if not left.n_orders:
+            continue
+        smeared = spread[:, left.start : left.stop] @ left.matrix
+        for j in range(i, grid.n_rings):
+            right = analyser.maps[j]
+            n_orders = min(left.n_orders, right.n_orders)
+            if not n_orders:
+                continue
+            columns = 2 * n_orders - 1
+            product = np.einsum(
+                "kc,kc->c", smeared[right.start : right.stop, :columns], right.matrix[:, :columns]
+            )
+            noise[0, i, j] = product[0]
+            noise[1:n_orders, i, j] = (product[1::2] + product[2::2]) / 2
+            noise[:, j, i] = noise[:, i, j]
+    return noise
+
+
+def _correlation(analyser: Analyser, pixel_variance: np.ndarray, autocorrelation: np.ndarray) -> Any:
+    """Covariance of the gathered pixels, sparse, shape (pixel, pixel)."""
+    from scipy.sparse import csr_array
+
+    rho = np.asarray(autocorrelation, dtype=np.float64)
+    if rho.ndim != 2 or rho.shape[0] % 2 == 0 or rho.shape[1] % 2 == 0:
+        raise ShapeError(f"autocorrelation: want odd sides, got {rho.shape}; shift 0 is in the middle")
+    ky, kx = analyser.grid.detector_shape
+    place = np.full((ky, kx), -1)
+    place.ravel()[analyser.gather] = np.arange(len(analyser.gather))
+    y, x = np.divmod(analyser.gather, kx)
+    root = np.sqrt(np.asarray(pixel_variance, dtype=np.float64).ravel()[analyser.gather])
+    rows, columns, values = [], [], []
+    for dy in range(-(rho.shape[0] // 2), rho.shape[0] // 2 + 1):
+        for dx in range(-(rho.shape[1] // 2), rho.shape[1] // 2 + 1):
+            to_y, to_x = y + dy, x + dx
+            inside = np.flatnonzero((to_y >= 0) & (to_y < ky) & (to_x >= 0) & (to_x < kx))
+            there = place[to_y[inside], to_x[inside]]
+            both, there = inside[there >= 0], there[there >= 0]
+            rows.append(both)
+            columns.append(there)
+            level = rho[dy + rho.shape[0] // 2, dx + rho.shape[1] // 2]
+            values.append(level * root[both] * root[there])
+    size = len(analyser.gather)
+    indices = (np.concatenate(rows), np.concatenate(columns))
+    return csr_array((np.concatenate(values), indices), shape=(size, size))
