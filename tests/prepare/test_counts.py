@@ -28,6 +28,35 @@ def test_single_electrons_are_counted_at_any_dose(count_scan, electrons):
     assert fit.warnings == ()
 
 
+def structured(rng, electrons, *, n=400, pixels=48):
+    """Speckle without any even pixel, new at every position: the worst case for differences of neighbours."""
+    y, x = np.indices((pixels, pixels))
+    envelope = np.exp(-np.hypot(y - 23.1, x - 24.4) / 5)
+    speckle = rng.gamma(4, 0.25, (n, pixels, pixels))
+    return rng.poisson(electrons * envelope / envelope.sum() * speckle).astype(np.uint32)
+
+
+@pytest.mark.parametrize("electrons", [1e3, 1e5])
+def test_single_electrons_are_counted_where_the_sample_varies_more(rng, electrons):
+    fit = fit_of(structured(rng, electrons))
+    assert fit.problem is None
+    assert fit.gain == 1
+    assert fit.dose == pytest.approx(electrons, rel=0.02)
+
+
+def test_no_wrong_gain_where_no_pixel_shows_the_counting(rng):
+    fit = fit_of(structured(rng, 1e7))
+    assert fit.gain is None or (fit.gain == 1 and fit.warnings)
+
+
+def test_neighbours_that_are_calm_are_also_dim(rng):
+    """Calm neighbours are few and unlike the mean: their noise belongs to their own mean."""
+    level = np.where(np.arange(600) % 10 < 6, 1.0, rng.uniform(3, 9, 600))  # calm stretches are dim
+    light = np.linspace(5, 40, 30)[None, :, None] * np.ones((1, 1, 32)) * level[:, None, None]
+    fit = fit_of(3.0 * rng.poisson(light).astype(np.float32))
+    assert fit.gain == pytest.approx(3, rel=0.07)
+
+
 @pytest.mark.parametrize("gain", [0.013, 3.0, 140.0])
 def test_gain_of_a_camera_with_read_noise(count_scan, rng, gain):
     counts = gain * (count_scan(electrons=8000) + rng.normal(0, 0.04, (480, 32, 32)))

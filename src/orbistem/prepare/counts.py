@@ -132,7 +132,8 @@ def estimate_gain(moments: MomentsResult, valid: Bools, *, options: CountsOption
         return _failed(
             Problem.NOT_LINEAR, counts, f"{points.name} scatters about the line ({gain:.2g} +- {sd:.2g})"
         )
-    quiet = _quiet(moments, use, line.at(moments.mean))
+    noise = line.at(np.nan_to_num(moments.diff2_mean))
+    quiet = _quiet(moments, use, noise)
     rho = autocorrelation(moments, quiet)
     first = 0.5 * float(rho[MAX_LAG_PX, MAX_LAG_PX + 1] + rho[MAX_LAG_PX + 1, MAX_LAG_PX])
     if first > options.shared_limit:
@@ -140,14 +141,19 @@ def estimate_gain(moments: MomentsResult, valid: Bools, *, options: CountsOption
         return _failed(Problem.NOT_LINEAR, counts, why)
     why = f"slope of {points.name} over the mean: {gain:.4g} +- {sd:.2g} counts per electron"
     near_one = abs(gain - 1) <= max(options.snap, 2 * sd) and sd < 0.15
-    # Where the sample varies much, only the dimmest pixels show the counting, and even there not quite alone.
-    varied = line.curve * float(points.mean.max()) > 2 * gain
-    dim_one = points.lowest == 0 and -options.snap <= line.dim - 1 <= options.snap * (2 if varied else 1)
+    # Where the sample varies much, only the dimmest pixels show the counting.
+    dim_one = points.lowest == 0 and abs(line.dim - 1) <= options.snap
+    hidden: tuple[str, ...] = ()
+    curved = line.curve * float(points.mean.max()) > 0.5 * gain
     if moments.integers and (near_one or dim_one):
         where = "a slope near 1" if near_one else f"variance/mean {line.dim:.2f} in the dimmest pixels"
         why += f"; whole numbers and {where}: single electrons were counted, gain 1"
         gain = 1.0
-    correlated, warning = _correlated(moments, rho, quiet, gain, line.at(moments.mean) * gain / line.gain)
+    elif moments.integers and points.lowest == 0 and 1 < gain < 2 and curved:
+        why += "; whole numbers from 0, so single electrons were probably counted, gain 1"
+        hidden = ("the sample varies more than the counting noise everywhere; give --gain if it is not 1",)
+        gain = 1.0
+    correlated, warning = _correlated(moments, rho, quiet, gain, noise * gain / line.gain)
     offset = line.offset if options.offset is None else options.offset
     return CountsFit(
         gain=gain,
@@ -157,7 +163,7 @@ def estimate_gain(moments: MomentsResult, valid: Bools, *, options: CountsOption
         dose=(counts - offset * int(use.sum())) / gain,
         correlated=correlated,
         why=why,
-        warnings=warning,
+        warnings=hidden + warning,
     )
 
 
@@ -165,7 +171,7 @@ def _given(
     moments: MomentsResult, use: Bools, gain: float, counts: float, options: CountsOptions
 ) -> CountsFit:
     offset = options.offset or 0.0
-    noise = gain * np.maximum(moments.mean - offset, 0)
+    noise = gain * np.maximum(np.nan_to_num(moments.diff2_mean) - offset, 0)
     quiet = _quiet(moments, use, noise)
     correlated, warning = _correlated(moments, autocorrelation(moments, quiet), quiet, gain, noise)
     return CountsFit(

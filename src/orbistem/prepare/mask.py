@@ -156,12 +156,14 @@ def counts_per_electron(moments: MomentsResult, valid: Bools) -> float:
 
     Good enough for thresholds; `orbistem.prepare.counts.estimate_gain` does it properly.
     """
-    variance = np.where(np.isfinite(moments.diff2_variance), moments.diff2_variance, moments.variance)
-    lit = valid & (moments.mean > 0) & (variance > 0)
+    near = np.isfinite(moments.diff2_variance)
+    variance = np.where(near, moments.diff2_variance, moments.variance)
+    mean = np.where(near, moments.diff2_mean, moments.mean)
+    lit = valid & (mean > 0) & (variance > 0)
     if not lit.any():
         return 1.0
-    lit &= moments.mean >= np.quantile(moments.mean[lit], 0.25)
-    ratio = float(np.median(variance[lit] / moments.mean[lit]))
+    lit &= mean >= np.quantile(mean[lit], 0.25)
+    ratio = float(np.median(variance[lit] / mean[lit]))
     return max(ratio, 1.0) if moments.integers else ratio
 
 

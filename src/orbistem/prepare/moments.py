@@ -47,6 +47,9 @@ class MomentsResult:
     diff_variance, diff2_variance : (ky, kx)
         Variance from first and second differences of patterns that follow one another: noise with little, and
         with still less, of the structure. NaN where no pair was seen.
+    diff2_mean : (ky, kx)
+        Mean of the patterns behind `diff2_variance`, weighted as their noise enters it. They are a calm
+        choice, so it differs from `mean`.
     n_diff, n_lag : int
         Second differences behind them, and behind `lag_products`.
     lag_products : (len(LAGS), ky, kx)
@@ -67,6 +70,7 @@ class MomentsResult:
     usable: Bools
     diff_variance: Floats
     diff2_variance: Floats
+    diff2_mean: Floats
     n_diff: int
     n_lag: int
     lag_products: Floats
@@ -104,6 +108,7 @@ class MomentsState:
     diff_count: Floats
     diff2: Floats
     diff2_count: Floats
+    diff2_mean: Floats
     n_diff: int = 0
     lags: Floats
     n_lag: int = 0
@@ -142,6 +147,7 @@ class Moments:
             diff_count=np.zeros(shape),
             diff2=np.zeros(shape),
             diff2_count=np.zeros(shape),
+            diff2_mean=np.zeros(shape),
             lags=np.zeros((len(LAGS), *shape)),
         )
 
@@ -198,6 +204,7 @@ class Moments:
             usable=positions[:, 0] > 0,
             diff_variance=_ratio(state.diff, 2 * state.diff_count),
             diff2_variance=_ratio(state.diff2, 6 * state.diff2_count),
+            diff2_mean=_ratio(state.diff2_mean, state.diff2_count),
             n_diff=state.n_diff,
             n_lag=state.n_lag,
             lag_products=lags,
@@ -239,6 +246,7 @@ class Moments:
             diff_count=noise.diff_count,
             diff2=noise.diff2,
             diff2_count=noise.diff2_count,
+            diff2_mean=noise.diff2_mean,
             n_diff=noise.n_diff,
             lags=noise.lags,
             n_lag=noise.n_lag,

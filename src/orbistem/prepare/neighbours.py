@@ -29,6 +29,7 @@ class NeighbourNoise:
     diff2: Floats
     diff2_count: Floats
     n_diff: int
+    diff2_mean: Floats
     lags: Floats
     n_lag: int
 
@@ -40,7 +41,7 @@ def noise_of_block(frames: NDArray[np.generic], usable: Bools) -> NeighbourNoise
     flat = frames.reshape(len(frames), pixels)
     starts = np.flatnonzero(usable[:-2] & usable[1:-1] & usable[2:])
     starts = _calm(flat, _spread(starts, max(_DIFF_VALUES // pixels, len(frames) // 16, 1)))
-    diff, diff_count, diff2, diff2_count = (np.zeros(pixels) for _ in range(4))
+    diff, diff_count, diff2, diff2_count, diff2_mean = (np.zeros(pixels) for _ in range(5))
     lags = np.zeros((len(LAGS), pixels))
     n_lag = min(len(starts), max(_LAG_VALUES // pixels, len(frames) // 64, 1))
     with_lags = np.zeros(len(starts), bool)
@@ -56,9 +57,10 @@ def noise_of_block(frames: NDArray[np.generic], usable: Bools) -> NeighbourNoise
             integers = integers and bool((a == np.rint(a))[np.isfinite(a)].all())
         one = b - a
         two = (c - b) - one
+        level = (a + 4 * b + c) / 6
         if frames.dtype.kind == "f":
             known_one, known_two = np.isfinite(one), np.isfinite(two)
-            one[~known_one], two[~known_two] = 0.0, 0.0
+            one[~known_one], two[~known_two], level[~known_two] = 0.0, 0.0, 0.0
             diff_count += known_one.sum(axis=0)
             diff2_count += known_two.sum(axis=0)
         else:
@@ -66,6 +68,7 @@ def noise_of_block(frames: NDArray[np.generic], usable: Bools) -> NeighbourNoise
             diff2_count += len(at)
         diff += np.einsum("np,np->p", one, one)
         diff2 += np.einsum("np,np->p", two, two)
+        diff2_mean += level.sum(axis=0)
         for frame in two[with_lags[first : first + step]]:
             for lag, (dy, dx) in enumerate(LAGS):
                 ahead = dy * shape[1] + dx  # products that wrap around a row are dropped in `finish`
@@ -79,6 +82,7 @@ def noise_of_block(frames: NDArray[np.generic], usable: Bools) -> NeighbourNoise
         diff2=diff2.reshape(shape),
         diff2_count=diff2_count.reshape(shape),
         n_diff=len(starts),
+        diff2_mean=diff2_mean.reshape(shape),
         lags=lags.reshape(-1, *shape),
         n_lag=int(with_lags.sum()),
     )
