@@ -83,9 +83,9 @@ def choose_points(moments: MomentsResult, use: Bools) -> tuple[Points, Bools] | 
         return points, even
     # All patterns give the more precise number: neighbours must be quieter to be worth it.
     near_mean = moments.diff2_mean[use]
-    lit = (near_mean > 0) & (points.mean > 0)
-    scale = np.where(lit, points.mean / np.where(lit, near_mean, 1.0), 1.0)
-    share = float((moments.diff2_variance[use] * scale / np.maximum(points.variance, 1e-300)).mean())
+    lit = (near_mean > 0) & (points.mean > 0.01 * points.mean.max())
+    near_ratio = moments.diff2_variance[use][lit] / near_mean[lit]
+    share = float(np.mean(near_ratio * points.mean[lit] / points.variance[lit])) if lit.any() else 1.0
     if share >= (0.95 if moments.n_diff > n / 2 else 0.8):
         return points, even
     near = Points(

@@ -101,7 +101,10 @@ def _calm(flat: NDArray[np.generic], starts: NDArray[np.int64]) -> NDArray[np.in
     step = max(1, _CHUNK_VALUES // 4096)
     for first in range(0, len(starts), step):
         at = starts[first : first + step]
-        a, b, c = (np.nan_to_num(flat[at + i, some].astype(np.float64), posinf=0, neginf=0) for i in range(3))
+        a, b, c = (flat[at + i, some].astype(np.float64) for i in range(3))
+        if flat.dtype.kind == "f":
+            for values in (a, b, c):
+                values[~np.isfinite(values)] = 0.0
         total = np.abs((a + b + c).sum(axis=1))
         score[first : first + step] = ((a - 2 * b + c) ** 2).sum(axis=1) / np.maximum(total, 1e-300)
     low, quarter = np.quantile(score, (0.05, 0.25))
