@@ -1,0 +1,166 @@
+"""Does the angle turn and nothing else? Measured on the user's own data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from orbistem.groups import Group
+from orbistem.harmonics.rotation import turn, turn_pixels
+from orbistem.metrics import angle_error, rotation_error
+from orbistem.models.protocol import Encoding
+from orbistem.pipeline.static import static_coefficients, static_pattern
+from orbistem.result import TrainedModel
+from orbistem.scan import Scan
+
+__all__ = ["Certificate", "certify", "read_frames"]
+
+N_COEFFICIENTS, N_PIXELS = 256, 64
+"""Patterns turned by phases, and pixel by pixel."""
+FREE_ANGLES = 360
+"""Angles to choose from where any turn is allowed: one in ten lies on the model's own grid of angles."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Certificate:
+    """How invariant the model is on these data.
+
+    Attributes
+    ----------
+    latent_change_turned_coefficients, latent_change_turned_pixels
+        Root mean square change of the latents under a turn over the distance of unrelated positions.
+    latent_change_noise
+        The same that noise alone makes, from the stated uncertainty.
+    angle_error_deg, angle_error_pixels_deg
+        Median error of the angle after a turn, modulo the rotation order of the site.
+    restarts_agree
+        Whether the trainings found the same; None where only one was made.
+    sentence
+        For people.
+    """
+
+    latent_change_turned_coefficients: float
+    latent_change_turned_pixels: float
+    latent_change_noise: float
+    angle_error_deg: float
+    angle_error_pixels_deg: float
+    restarts_agree: bool | None
+    sentence: str
+
+
+def certify(
+    model: TrainedModel,
+    coefficients: NDArray[np.complexfloating[Any, Any]],
+    encoding: Encoding,
+    scan: Scan,
+    *,
+    usable: NDArray[np.bool_],
+    group: str,
+    restarts_agree: bool | None,
+    rng: np.random.Generator,
+) -> Certificate:
+    """Turn a sample of the patterns and see what changes.
+
+    Parameters
+    ----------
+    model
+        As trained.
+    coefficients
+        (position, K) of the whole scan.
+    encoding
+        Of the whole scan.
+    scan
+        To read the patterns that are turned pixel by pixel.
+    usable
+        (position,) bool.
+    group
+        Name of the group that the model is invariant under; angles are drawn from it.
+    restarts_agree
+        Passed on.
+    rng
+        Draws positions and angles.
+    """
+    sample = np.sort(rng.permutation(np.flatnonzero(usable))[:N_COEFFICIENTS])
+    angles = Group.from_name(group).angles(FREE_ANGLES)
+    by = rng.choice(angles, len(sample))
+    if Group.from_name(group).continuous:
+        by = by + rng.uniform(0, angles[1], len(sample))
+    static = static_coefficients(model)
+    turned = turn(coefficients[sample] - static, by_rad=by, orders=np.asarray(model.basis.order)) + static
+    after = model.encode_coefficients(turned)
+    before = _rows(encoding, sample)
+    few = np.sort(rng.permutation(len(sample))[:N_PIXELS])
+    after_pixels = model.encode(_turned_frames(model, read_frames(scan, sample[few]), by[few]))
+    z_sd = before["z_sd"]
+    variance = before["z"].var(axis=0).sum()
+    noise = float(np.sqrt((z_sd**2).mean(axis=0).sum() / variance)) if variance > 0 else float("nan")
+    in_coefficients = rotation_error(before["z"], np.asarray(after.z))
+    in_pixels = rotation_error(before["z"][few], np.asarray(after_pixels.z))
+    angle = _angle_error(before, after, by, slice(None))
+    angle_pixels = _angle_error(before, after_pixels, by[few], few)
+    return Certificate(
+        latent_change_turned_coefficients=in_coefficients,
+        latent_change_turned_pixels=in_pixels,
+        latent_change_noise=noise,
+        angle_error_deg=angle,
+        angle_error_pixels_deg=angle_pixels,
+        restarts_agree=restarts_agree,
+        sentence=_sentence(in_coefficients, in_pixels, noise, angle, restarts_agree),
+    )
+
+
+def read_frames(scan: Scan, positions: NDArray[np.int64]) -> NDArray[Any]:
+    """Patterns at flat positions, (n, ky, kx), one after the other."""
+    return np.concatenate([scan.block(int(at), int(at) + 1).frames for at in positions])
+
+
+def _rows(encoding: Encoding, rows: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
+    return {
+        name: np.asarray(getattr(encoding, name), np.float64)[rows]
+        for name in ("z", "z_sd", "angle", "angle_order")
+    }
+
+
+def _turned_frames(
+    model: TrainedModel, frames: NDArray[Any], by: NDArray[np.float64]
+) -> NDArray[np.float32]:
+    """Stored numbers of patterns whose moving part is turned; the static background stays."""
+    plan = model.plan
+    static = static_pattern(model)
+    moving = plan.electrons(frames) - static
+    turned = [
+        turn_pixels(one[None], by_rad=float(angle), centre_px=plan.centre_px)[0]
+        for one, angle in zip(moving, by, strict=True)
+    ]
+    counts: NDArray[np.float32] = (np.stack(turned) + static) * (plan.gain or 1.0) + plan.offset
+    return counts.astype(np.float32)
+
+
+def _angle_error(before: dict[str, NDArray[Any]], after: Encoding, by: Any, rows: Any) -> float:
+    """Median degrees; positions without a preferred angle do not count."""
+    order = np.nan_to_num(before["angle_order"][rows]).astype(int)
+    after_order = np.nan_to_num(np.asarray(after.angle_order, np.float64)).astype(int)
+    order = np.where(after_order > 0, np.lcm(order, after_order), 0)
+    return angle_error(before["angle"][rows], np.asarray(after.angle), by, order).median_deg
+
+
+def _sentence(
+    coefficients: float, pixels: float, noise: float, angle: float, restarts_agree: bool | None
+) -> str:
+    if not np.isfinite(coefficients):
+        return "The latents do not vary, so there is nothing to certify."
+    text = f"Turning a pattern changes its latents by {_percent(coefficients)} of their spread"
+    if np.isfinite(pixels):
+        text += f" ({_percent(pixels)} where the pixels themselves are turned, which also blurs them; "
+        text += f"noise alone: {_percent(noise)})"
+    if np.isfinite(angle):
+        text += f", and its angle by the turn to within {angle:.2g}°"
+    agree = {True: " Trainings from different starts agree.", False: " Trainings from different starts differ."}
+    return text + "." + (agree[restarts_agree] if restarts_agree is not None else "")
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.2g} %" if share < 0.995 else f"{100 * share:.0f} %"

@@ -1,0 +1,49 @@
+"""Compiled programs of JAX are kept in the user's cache folder: the next run starts in a second."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+__all__ = ["cache_folder", "use_compile_cache"]
+
+MIN_COMPILE_S = 0.2
+"""Programs that compile faster are not worth a file."""
+
+
+def cache_folder() -> Path:
+    """The user's cache folder of orbistem; it need not exist."""
+    given = os.environ.get("XDG_CACHE_HOME")
+    if given:
+        return Path(given, "orbistem")
+    if os.name == "nt":
+        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local", "orbistem", "Cache")
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches" / "orbistem"
+    return Path.home() / ".cache" / "orbistem"
+
+
+def use_compile_cache() -> Path | None:
+    """Let JAX keep compiled programs, unless the user has chosen a folder, or none can be written.
+
+    Returns
+    -------
+    pathlib.Path or None
+        The folder that is used.
+    """
+    import jax
+
+    chosen: str | None = jax.config.jax_compilation_cache_dir
+    if chosen is not None:
+        return Path(chosen)
+    try:
+        folder = cache_folder() / "jax"
+        folder.mkdir(parents=True, exist_ok=True)
+    except (OSError, RuntimeError):  # RuntimeError: no home folder
+        return None
+    if not os.access(folder, os.W_OK | os.X_OK):
+        return None
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", MIN_COMPILE_S)
+    return folder

@@ -1,0 +1,281 @@
+"""From a scan to maps, model and report: prepare, reduce, train, map, report."""
+
+from __future__ import annotations
+
+import logging
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from orbistem.config import FitConfig
+from orbistem.durable import atomic_write_text, write_aside
+from orbistem.io import open_scan
+from orbistem.io.checksum import array_checksum
+from orbistem.pipeline.certificate import certify
+from orbistem.pipeline.compile_cache import use_compile_cache
+from orbistem.pipeline.examples import build_examples
+from orbistem.pipeline.maps import build_maps
+from orbistem.pipeline.orientation import measure_orientation, reference_positions
+from orbistem.pipeline.preparation import Preparation, block_size_for, prepare
+from orbistem.pipeline.record import describe_basis, describe_run, file_checksums, write_run
+from orbistem.pipeline.reduction import Reduced, reduce, resume_reduced, save_reduced
+from orbistem.pipeline.training import NOTHING_TRAINED, Training, describe_training, train_model
+from orbistem.pipeline.workplace import Workplace, open_workplace
+from orbistem.progress import Progress, Silent
+from orbistem.report import write_report
+from orbistem.result import Result
+from orbistem.scan import Scan
+from orbistem.stream import Inline, Runner, Threads
+
+__all__ = ["default_runner", "finish_run", "fit", "input_checksum"]
+
+logger = logging.getLogger(__name__)
+
+
+def fit(
+    source: Any,
+    *,
+    config: FitConfig | None = None,
+    directory: Path | str | None = None,
+    runner: Runner | None = None,
+    progress: Progress | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+) -> Result:
+    """Analyse a scan.
+
+    Parameters
+    ----------
+    source
+        A scan, or anything that `orbistem.open` takes.
+    config
+        Options; the defaults suit most data.
+    directory
+        Where the run is written: everything is there in the end, or nothing. None keeps the result in memory.
+    runner
+        Where the file is read: threads of this machine by default, or ``stream.Distributed(address)``.
+    progress
+        Told how far each step is.
+    resume
+        Go on with an interrupted run of the same data and options.
+    overwrite
+        Replace a run of ours that is in the way.
+
+    Returns
+    -------
+    Result
+        `Result.maps`, `Result.model`; `Result.run` holds the rest, `Result.problems` what to be wary of.
+
+    Raises
+    ------
+    InputError
+        The data cannot be analysed.
+    OutputError
+        The folder is occupied or cannot be written.
+
+    Examples
+    --------
+    >>> import orbistem
+    >>> result = orbistem.fit("scan.hspy", directory="result")  # doctest: +SKIP
+    """
+    config = config or FitConfig()
+    progress = progress or Silent()
+    scan = source if isinstance(source, Scan) else open_scan(source, **_as_named(config))
+    checksum = input_checksum(scan)
+    runner = runner or default_runner(config)
+    if directory is None:
+        with tempfile.TemporaryDirectory(prefix="orbistem-") as folder, _in_place(Path(folder)) as place:
+            return _fit(scan, config, place, checksum=checksum, runner=runner, progress=progress)
+    final = Path(directory)
+    with open_workplace(
+        final, checksum=checksum, fingerprint=config.fingerprint(), resume=resume, overwrite=overwrite
+    ) as place:
+        result = _fit(scan, config, place, checksum=checksum, runner=runner, progress=progress)
+    return replace(result, directory=final)
+
+
+def default_runner(config: FitConfig) -> Runner:
+    """Threads of this machine, as many as there are cores where the user does not say."""
+    threads = config.compute.threads or _cores()
+    return Threads(threads) if threads > 1 else Inline()
+
+
+def input_checksum(scan: Scan) -> str:
+    """Checksum that tells whether the same data are there again."""
+    return scan.provenance.checksum or array_checksum(scan.patterns)
+
+
+class Stopwatch:
+    """Seconds of each step."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        """Time what is done inside."""
+        started = time.perf_counter()
+        logger.info("%s", name)
+        try:
+            yield
+        finally:
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - started
+
+
+def _fit(
+    scan: Scan,
+    config: FitConfig,
+    place: Workplace,
+    *,
+    checksum: str,
+    runner: Runner,
+    progress: Progress,
+) -> Result:
+    clock = Stopwatch()
+    block_size = block_size_for(scan, config.compute.memory_mb)
+    reference = config.prepare.reference
+    where = None if reference is None else reference_positions(scan, reference)
+    with clock.step("prepare"):
+        prepared = prepare(scan, config, runner=runner, block_size=block_size, progress=progress)
+    run = describe_run(scan, config, prepared, checksum=checksum)
+    words, problems = list(prepared.words), list(prepared.problems)
+    training = NOTHING_TRAINED
+    if prepared.trainable:
+        good = np.asarray(prepared.usable).reshape(scan.scan_shape)
+        scan = scan.replace(measured=scan.measured & good)
+        with clock.step("reduce"):
+            place, reduced = _reduce(scan, prepared, config, place, runner, block_size, progress)
+        with clock.step("train"):
+            use_compile_cache()
+            training = train_model(
+                reduced, prepared, config, checkpoint=place.state / "training", progress=progress
+            )
+        words += [*reduced.words, *training.words]
+        problems += training.problems
+        run["basis"] = describe_basis(reduced.basis)
+        run["noise"]["unit_variance"] = reduced.basis.noise_level
+        run["noise"]["scale"] = reduced.plan.noise_scale
+        run["training"] = describe_training(training)
+        run["scores"] = training.scores
+    with clock.step("map"):
+        orientation = None
+        if where is not None and training.encoding is not None:
+            orientation = measure_orientation(training.encoding, where)
+        maps = build_maps(
+            scan, prepared, encoding=training.encoding, active=training.active, orientation=orientation
+        )
+        examples = build_examples(
+            scan, prepared.plan, model=training.model, encoding=training.encoding, active=training.active
+        )
+        if training.model is not None and training.encoding is not None:
+            certificate = certify(
+                training.model,
+                training.coefficients,
+                training.encoding,
+                scan,
+                usable=prepared.usable,
+                group=config.model.group,
+                restarts_agree=training.restarts_agree,
+                rng=np.random.default_rng([config.seed, 1]),
+            )
+            run["certificate"] = {
+                name: getattr(certificate, name) for name in certificate.__dataclass_fields__
+            }
+        with write_aside(place.directory / "maps.nc") as aside:
+            maps.to_netcdf(aside, engine="h5netcdf")
+        with write_aside(place.directory / "examples.nc") as aside:
+            examples.to_netcdf(aside, engine="h5netcdf")
+        if training.model is not None:
+            training.model.save(place.directory / "model")
+    run |= {"words": words, "problems": problems}
+    atomic_write_text(place.directory / "config.toml", replayable(config, prepared).to_toml())
+    run = finish_run(place.directory, run, clock)
+    return Result(maps=maps, model=training.model, run=run)
+
+
+def finish_run(directory: Path, run: dict[str, Any], clock: Stopwatch) -> dict[str, Any]:
+    """Write run.json and the report, then the checksums of all files; return the final record."""
+    run["timings_s"] = dict(clock.seconds)
+    write_run(directory, run)
+    with clock.step("report"):
+        write_report(directory)
+    run |= {"timings_s": dict(clock.seconds), "files": file_checksums(directory)}
+    write_run(directory, run)
+    return run
+
+
+def replayable(config: FitConfig, prepared: Preparation) -> FitConfig:
+    """The configuration with what was found in the place of what was to be found: it repeats the run."""
+    counts = prepared.counts
+    return config.replace(
+        prepare=replace(
+            config.prepare,
+            centre_px=tuple(float(value) for value in prepared.centre.centre_px),
+            whiten=prepared.plan.whitening,
+        ),
+        counts=(
+            config.counts
+            if counts.gain is None
+            else replace(config.counts, gain=float(counts.gain), offset=float(counts.offset))
+        ),
+    )
+
+
+def _reduce(
+    scan: Scan,
+    prepared: Preparation,
+    config: FitConfig,
+    place: Workplace,
+    runner: Runner,
+    block_size: int,
+    progress: Progress,
+) -> tuple[Workplace, Reduced]:
+    if place.is_done("reduce"):
+        logger.info("the coefficients of the interrupted run are used")
+        return place, resume_reduced(place.state, place.directory)
+    reduced = reduce(
+        scan,
+        prepared,
+        config,
+        directory=place.directory,
+        runner=runner,
+        block_size=block_size,
+        progress=progress,
+    )
+    save_reduced(place.state, reduced)
+    return place.finish_step("reduce"), reduced
+
+
+def _as_named(config: FitConfig) -> dict[str, Any]:
+    given = config.input
+    return {
+        "dataset": given.dataset,
+        "positions": given.positions,
+        "shape": given.shape,
+        "dtype": given.dtype,
+        "offset": given.offset,
+        "frame_gap": given.frame_gap,
+        "mask": given.mask,
+    }
+
+
+@contextmanager
+def _in_place(folder: Path) -> Iterator[Workplace]:
+    from orbistem.pipeline.workplace import Identity
+
+    state = folder / "unfinished"
+    state.mkdir()
+    yield Workplace(directory=folder, state=state, identity=Identity(checksum="", fingerprint=""))
+
+
+def _cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -1,0 +1,205 @@
+"""From per-position numbers to ``maps.nc``: named, calibrated, NaN where a position is not usable."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from orbistem.metrics import active_latents
+from orbistem.models.protocol import Encoding
+from orbistem.pipeline.orientation import Orientation
+from orbistem.pipeline.preparation import Preparation
+from orbistem.scan import Scan
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+__all__ = ["LatentSort", "beam_maps", "build_maps", "sort_latents"]
+
+Floats = NDArray[np.floating[Any]]
+
+MIN_SD = 1e-6
+
+LONG_NAMES = {
+    "latent": "what the local structure is, whichever way it is turned",
+    "latent_sd": "standard deviation of latent",
+    "angle": "angle of the local structure, from +kx to +ky",
+    "angle_sd": "standard deviation of angle: width of one peak of its posterior",
+    "angle_order": "rotation order of the site; 0: no preferred angle",
+    "evidence": "log probability of the pattern",
+    "residual": "reduced chi-square against shot noise",
+    "orientation": "angle against positions of equal latents in the reference region",
+    "handedness": "mirror image (-1) or not (+1) of the template",
+    "com_y": "centre of mass from the pattern centre, along ky",
+    "com_x": "centre of mass from the pattern centre, along kx",
+    "dose": "total of the pattern",
+}
+UNITS = {"angle": "rad", "angle_sd": "rad", "orientation": "rad", "evidence": "nat"}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LatentSort:
+    """Order and sign of the latents, and which are active (in the new order)."""
+
+    order: tuple[int, ...]
+    sign: tuple[float, ...]
+    active: tuple[bool, ...]
+
+
+def sort_latents(z: Floats, z_sd: Floats) -> LatentSort:
+    """Most active latent first (spread over sd); signs so that the distribution leans to the positive side.
+
+    Parameters
+    ----------
+    z, z_sd
+        (n, D); rows with NaN are left out.
+    """
+    good = np.isfinite(z).all(axis=1) & np.isfinite(z_sd).all(axis=1)
+    z, z_sd = np.asarray(z[good], np.float64), np.asarray(z_sd[good], np.float64)
+    if not len(z):
+        n = z.shape[1]
+        return LatentSort(order=tuple(range(n)), sign=(1.0,) * n, active=(False,) * n)
+    activity = z.std(axis=0) / np.maximum(np.sqrt(np.mean(z_sd**2, axis=0)), MIN_SD)
+    order = np.argsort(-activity, kind="stable")
+    skewness = np.mean((z - z.mean(axis=0)) ** 3, axis=0)
+    active = active_latents(z, z_sd)[order]
+    return LatentSort(
+        order=tuple(int(one) for one in order),
+        sign=tuple(-1.0 if skewness[one] < 0 else 1.0 for one in order),
+        active=tuple(bool(flag) for flag in active),
+    )
+
+
+def beam_maps(scan: Scan, prepared: Preparation) -> dict[str, NDArray[np.float32]]:
+    """Dose and centre of mass of every position, (n,), NaN where not usable.
+
+    The centre of mass is counted from the pattern centre, in the units of the detector axes. Detector pixels
+    that were masked only after the pass (hot ones, say) are taken out with their mean.
+    """
+    moments, plan = prepared.moments, prepared.plan
+    given = np.asarray(scan.pixel_valid)
+    later = given & ~plan.pixel_valid
+    y, x = np.indices(given.shape, dtype=np.float64)
+    out = np.where(later, np.nan_to_num(moments.mean - plan.offset), 0.0)
+    electrons = moments.totals - plan.offset * given.sum() - out.sum()
+    found = {"dose": electrons / (plan.gain or 1.0)}
+    for name, grid, axis, of_frame, centre in (
+        ("com_y", y, scan.detector_axes[0], moments.com[:, 0], plan.centre_px[0]),
+        ("com_x", x, scan.detector_axes[1], moments.com[:, 1], plan.centre_px[1]),
+    ):
+        first = of_frame * moments.totals - plan.offset * grid[given].sum() - (out * grid).sum()
+        with np.errstate(divide="ignore", invalid="ignore"):
+            found[name] = (first / electrons - centre) * axis.scale
+    return {
+        name: np.where(prepared.usable & np.isfinite(values), values, np.nan).astype(np.float32)
+        for name, values in found.items()
+    }
+
+
+def build_maps(
+    scan: Scan,
+    prepared: Preparation,
+    *,
+    encoding: Encoding | None,
+    active: tuple[bool, ...] = (),
+    orientation: Orientation | None = None,
+) -> xr.Dataset:
+    """All maps of a run.
+
+    Parameters
+    ----------
+    scan
+        Gives shape, axes and positions.
+    prepared
+        Gives what needs no model.
+    encoding
+        One row a position; None where nothing was trained.
+    active
+        Which latents carry information.
+    orientation
+        Where a reference region was given.
+    """
+    import xarray as xr
+
+    dims, coordinates = scan_coordinates(scan)
+    shape = scan.scan_shape
+    layers: dict[str, Floats] = {}
+    if encoding is not None:
+        layers |= {
+            "latent": encoding.z,
+            "latent_sd": encoding.z_sd,
+            "angle": encoding.angle,
+            "angle_sd": encoding.angle_sd,
+            "angle_order": encoding.angle_order,
+            "evidence": encoding.evidence,
+            "residual": encoding.residual,
+        }
+        if orientation is not None:
+            layers["orientation"] = orientation.angle
+        handedness = getattr(encoding, "handedness", None)
+        if handedness is not None:
+            layers["handedness"] = handedness
+    layers |= beam_maps(scan, prepared)
+    units = UNITS | {
+        "com_y": scan.detector_axes[0].units,
+        "com_x": scan.detector_axes[1].units,
+        "dose": "electrons" if prepared.plan.gain is not None else "counts",
+    }
+    variables = {}
+    for name, values in layers.items():
+        whole = np.where(_like(prepared.usable, values), values, np.nan).astype(np.float32)
+        own_dims = (*dims, "latent_dim") if values.ndim == 2 else dims
+        variables[name] = (
+            own_dims,
+            whole.reshape(*shape, *values.shape[1:]),
+            {"units": units.get(name, "1"), "long_name": LONG_NAMES[name]},
+        )
+    maps = xr.Dataset(variables, coords=coordinates, attrs=_attributes(scan, prepared))
+    if encoding is not None:
+        maps["latent"].attrs["active"] = np.array(active, dtype=np.int8)
+    if orientation is not None:
+        maps["orientation"].attrs["crystal_order"] = orientation.order
+    return maps
+
+
+def scan_coordinates(scan: Scan) -> tuple[tuple[str, ...], dict[str, Any]]:
+    """Dimensions and coordinates of the maps."""
+    if scan.positions is not None:
+        units = {"units": scan.position_units}
+        names = {"position_y": "scan position, y", "position_x": "scan position, x"}
+        return ("position",), {
+            name: ("position", np.asarray(scan.positions[:, column]), units | {"long_name": long_name})
+            for column, (name, long_name) in enumerate(names.items())
+        }
+    coordinates = {}
+    for axis, size, name in zip(scan.scan_axes, scan.scan_shape, ("y", "x"), strict=True):
+        if scan.scan_vectors is not None:
+            values, units = np.arange(size, dtype=np.float64), "1"
+        else:
+            values, units = axis.coordinates(size), axis.units
+        coordinates[name] = (name, values, {"units": units, "long_name": f"scan position, {name}"})
+    return ("y", "x"), coordinates
+
+
+def _attributes(scan: Scan, prepared: Preparation) -> dict[str, Any]:
+    plan = prepared.plan
+    attributes: dict[str, Any] = {
+        "scan_rotation_rad": 0.0,
+        "whitening": plan.whitening,
+        "centre_px": np.array(plan.centre_px),
+        "gain": float("nan") if plan.gain is None else float(plan.gain),
+    }
+    if scan.scan_vectors is not None:
+        attributes |= {
+            "a1": np.array(scan.scan_vectors[0]),
+            "a2": np.array(scan.scan_vectors[1]),
+            "a_units": scan.scan_axes[-1].units,
+        }
+    return attributes
+
+
+def _like(usable: NDArray[np.bool_], values: Floats) -> NDArray[np.bool_]:
+    return usable if values.ndim == 1 else usable[:, None]

@@ -1,0 +1,259 @@
+"""First pass over the file: what the patterns are like, and the plan that turns them into harmonics."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from orbistem.config import FitConfig
+from orbistem.errors import InputError
+from orbistem.harmonics.rings import polar_coordinates
+from orbistem.harmonics.whitening import WhiteningChoice, choose_whitening, linear_weight
+from orbistem.plan import Plan, reference_total
+from orbistem.prepare.centre import CentreFit, check_centre, find_centre
+from orbistem.prepare.counts import CountsFit, estimate_gain
+from orbistem.prepare.mask import MaskResult, find_bad_pixels
+from orbistem.prepare.moments import Moments, MomentsResult
+from orbistem.progress import Progress
+from orbistem.scan import Scan
+from orbistem.stream import Runner
+from orbistem.units import normalise_unit
+
+__all__ = ["MIN_PATTERNS", "Preparation", "block_size_for", "measure", "prepare"]
+
+MIN_PATTERNS = 32
+"""With fewer usable patterns nothing is trained."""
+BLOCK_SHARE = 8
+"""A block may take this part of the memory: several are on their way at once."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Preparation:
+    """What the first pass has found.
+
+    Attributes
+    ----------
+    moments, centre, mask, counts, whitening
+        Results of the steps.
+    pixel_scale
+        Relative pitch of a detector pixel along y and x.
+    plan
+        From stored numbers to harmonics; its `noise_scale` and `order0_mean` are not known yet.
+    trainable
+        Whether there are enough usable patterns.
+    words, problems
+        What was done and why; what cannot be trusted. Plain sentences.
+    """
+
+    moments: MomentsResult
+    centre: CentreFit
+    mask: MaskResult
+    counts: CountsFit
+    whitening: WhiteningChoice
+    pixel_scale: tuple[float, float]
+    plan: Plan
+    trainable: bool
+    words: tuple[str, ...] = ()
+    problems: tuple[str, ...] = field(default=())
+
+    @property
+    def usable(self) -> NDArray[np.bool_]:
+        """Which positions enter everything that follows, (n,) in flat scan order."""
+        return self.moments.usable
+
+
+def block_size_for(scan: Scan, memory_mb: int) -> int:
+    """Positions a block; the same for any number of threads, so that results are the same."""
+    return scan.choose_block_size(max(1, memory_mb * 2**20 // BLOCK_SHARE))
+
+
+def measure(
+    scan: Scan, *, runner: Runner, block_size: int, progress: Progress
+) -> MomentsResult:
+    """Moments of the whole scan, in one pass.
+
+    Raises
+    ------
+    InputError
+        A single pattern, or none that is usable.
+    """
+    if scan.n_positions == 1:
+        raise InputError(
+            f"want a stack of patterns, got a single one of {scan.detector_shape[0]} x {scan.detector_shape[1]} "
+            "pixels; give a scan, or fold the file with --shape Y,X,KY,KX"
+        )
+    reduction = Moments(detector_shape=scan.detector_shape, pixel_valid=np.asarray(scan.pixel_valid))
+    moments = runner.run(reduction, scan, block_size=block_size, progress=progress)
+    if moments.n == 1:
+        raise InputError(
+            f"want a stack of patterns, got a single usable one among {scan.n_positions}; "
+            "check --dataset, --shape and --dtype"
+        )
+    return moments
+
+
+def prepare(
+    scan: Scan, config: FitConfig, *, runner: Runner, block_size: int, progress: Progress
+) -> Preparation:
+    """Find centre, bad pixels, gain and whitening, and make the plan of them.
+
+    Parameters
+    ----------
+    scan
+        Its `measured` and `pixel_valid` say what may be used.
+    config
+        Options of the steps, and what the user gave.
+    runner, block_size
+        How the file is read.
+    progress
+        Told how far the pass is.
+
+    Raises
+    ------
+    InputError
+        A single pattern, no usable pattern, or a centre outside the frame.
+    """
+    if config.prepare.centre_px is not None:  # before the file is read
+        check_centre(config.prepare.centre_px, scan.detector_shape)
+    moments = measure(scan, runner=runner, block_size=block_size, progress=progress)
+    mask = find_bad_pixels(moments, pixel_valid=np.asarray(scan.pixel_valid), options=config.mask)
+    valid = mask.valid if mask.valid.any() else np.asarray(scan.pixel_valid)
+    centre = _centre(moments, valid, config)
+    scale, scale_words = pixel_scale(scan)
+    counts = estimate_gain(moments, valid, options=config.counts)
+    gain = counts.gain or 1.0
+    mean = (moments.mean - counts.offset) / gain
+    variance = moments.variance / gain**2
+    total = None
+    if config.prepare.normalise == "total":
+        totals = (moments.totals - counts.offset * int(scan.pixel_valid.sum())) / gain
+        total = reference_total(totals)
+        mean, variance = _normalised(mean, variance, totals, valid, total)
+    mean = np.where(np.isfinite(mean), mean, 0.0)
+    variance = np.where(np.isfinite(variance), variance, 0.0)
+    polar = polar_coordinates(scan.detector_shape, centre_px=centre.centre_px, pixel_scale=scale)
+    whitening = choose_whitening(
+        mean,
+        variance,
+        linear_weight(mean, polar, pixel_valid=valid),
+        pixel_valid=valid,
+        wanted=config.prepare.whiten,
+    )
+    plan = Plan(
+        mean=mean,
+        pixel_valid=valid,
+        centre_px=centre.centre_px,
+        pixel_scale=scale,
+        gain=counts.gain,
+        offset=float(counts.offset),
+        normalise=config.prepare.normalise,
+        reference_total=total,
+        whitening=whitening.chosen,
+        rings=config.rings,
+    )
+    done = Preparation(
+        moments=moments,
+        centre=centre,
+        mask=mask,
+        counts=counts,
+        whitening=whitening,
+        pixel_scale=scale,
+        plan=plan,
+        trainable=moments.n >= MIN_PATTERNS,
+    )
+    return replace(done, words=_words(scan, done, scale_words), problems=_problems(scan, done))
+
+
+def pixel_scale(scan: Scan) -> tuple[tuple[float, float], str | None]:
+    """Relative pitch of the detector's pixels, and a sentence where they are not square."""
+    y, x = scan.detector_axes
+    units = [normalise_unit(axis.units) for axis in (y, x)]
+    if units[0].dimension != units[1].dimension or "unknown" in {unit.dimension for unit in units}:
+        return (1.0, 1.0), None
+    pitch = (y.scale * units[0].to_base, x.scale * units[1].to_base)
+    if abs(pitch[0] / pitch[1] - 1) < 1e-3:
+        return (1.0, 1.0), None
+    smaller = min(pitch)
+    scale = (pitch[0] / smaller, pitch[1] / smaller)
+    return scale, f"The detector's pixels are not square ({scale[0]:.3g} : {scale[1]:.3g}), and were taken so."
+
+
+def _centre(moments: MomentsResult, valid: NDArray[np.bool_], config: FitConfig) -> CentreFit:
+    given = config.prepare.centre_px
+    if given is not None:
+        return CentreFit(
+            centre_px=check_centre(given, (moments.mean.shape[0], moments.mean.shape[1])),
+            sd_px=(0.0, 0.0),
+            method="given",
+            correlation=float("nan"),
+        )
+    return find_centre(moments.trimmed_mean, pixel_valid=valid, options=config.centre)
+
+
+def _normalised(
+    mean: NDArray[np.float64],
+    variance: NDArray[np.float64],
+    totals: NDArray[np.float64],
+    valid: NDArray[np.bool_],
+    total: float,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean and variance of patterns scaled to one total, to first order in the spread of the totals."""
+    factor = total / max(float(np.nansum(mean[valid])), np.finfo(float).tiny)
+    good = totals[np.isfinite(totals)]
+    drift = float(good.var() / good.mean() ** 2)
+    return mean * factor, np.maximum(variance - drift * mean**2, 0.0) * factor**2
+
+
+def _words(scan: Scan, found: Preparation, scale_words: str | None) -> tuple[str, ...]:
+    moments, centre, counts = found.moments, found.centre, found.counts
+    words = []
+    left_out = scan.n_positions - moments.n
+    used = f"{moments.n} of {scan.n_positions} patterns were used"
+    words.append(used + (f"; {left_out} are not measured, empty or constant." if left_out else "."))
+    y, x = centre.centre_px
+    sd = centre.sd_px
+    if centre.method == "given":
+        words.append(f"The pattern centre was given: (ky, kx) = ({y:.2f}, {x:.2f}) px.")
+    else:
+        words.append(
+            f"The pattern centre is (ky, kx) = ({y:.2f} ± {sd[0]:.2f}, {x:.2f} ± {sd[1]:.2f}) px, "
+            f"found by {_article(centre.method)}."
+        )
+    if scale_words:
+        words.append(scale_words)
+    words += [_sentence(note) for note in found.mask.notes]
+    words.append(_sentence(f"Counts: {counts.why}"))
+    if counts.gain is not None:
+        words.append(f"The mean pattern holds {counts.dose:.4g} electrons.")
+    if found.plan.normalise == "total":
+        words.append(
+            "Every pattern was scaled to the same total, as asked for; the noise was scaled with it."
+        )
+    words.append(_sentence(found.whitening.why))
+    return tuple(words)
+
+
+def _article(method: str) -> str:
+    return method if method.startswith(("the ", "a ")) else f"the {method}"
+
+
+def _problems(scan: Scan, found: Preparation) -> tuple[str, ...]:
+    problems = [_sentence(text) for text in scan.provenance.warnings]
+    problems += [_sentence(part.problem) for part in (found.centre, found.mask) if part.problem]
+    problems += [_sentence(text) for text in found.counts.warnings]
+    if found.counts.problem:
+        problems.append(_sentence(found.counts.problem))
+    if not found.trainable:
+        problems.append(
+            f"Nothing was trained: want at least {MIN_PATTERNS} usable patterns, got {found.moments.n}; "
+            "the maps hold what needs no model (dose and centre of mass)."
+        )
+    return tuple(problems)
+
+
+def _sentence(text: Any) -> str:
+    text = str(text).strip()
+    return (text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")) if text else ""

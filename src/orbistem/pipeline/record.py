@@ -1,0 +1,136 @@
+"""The record of a run: what becomes run.json, and the checksums of everything beside it."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import platform
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from orbistem import __version__
+from orbistem.config import FitConfig
+from orbistem.durable import atomic_write_text, sha256_file, sha256_tree
+from orbistem.errors import InputError
+from orbistem.harmonics.steerable_pca import SteerableBasis
+from orbistem.pipeline.preparation import Preparation
+from orbistem.result import plain
+from orbistem.scan import Scan
+
+__all__ = ["check_files", "describe_basis", "describe_run", "file_checksums", "write_run"]
+
+SCHEMA = 1
+PACKAGES = ("numpy", "scipy", "jax", "equinox", "optax", "dask", "zarr", "xarray", "rosettasciio")
+RUN_NAME = "run.json"
+
+
+def describe_run(scan: Scan, config: FitConfig, prepared: Preparation, *, checksum: str) -> dict[str, Any]:
+    """Everything that is known before training: versions, input, centre, noise, whitening."""
+    about = scan.provenance
+    return {
+        "schema": SCHEMA,
+        "versions": versions(),
+        "seed": config.seed,
+        "checksums": {"input": checksum},
+        "input": {
+            "path": about.path,
+            "format": about.format,
+            "dataset": about.dataset,
+            "shape": [*scan.scan_shape, *scan.detector_shape],
+            "dtype": str(scan.dtype),
+            "found": list(about.found),
+            "assumed": [*about.assumed, "the scan is not rotated against the detector"],
+        },
+        "config": config.to_dict(),
+        "noise": {
+            "gain": prepared.counts.gain,
+            "gain_sd": prepared.counts.gain_sd,
+            "offset": prepared.counts.offset,
+            "dose": prepared.counts.dose,
+            "correlated": prepared.counts.correlated,
+        },
+        "centre": {
+            "px": list(prepared.centre.centre_px),
+            "sd_px": list(prepared.centre.sd_px),
+            "method": prepared.centre.method,
+        },
+        "whitening": {
+            "chosen": prepared.plan.whitening,
+            "why": prepared.whitening.why,
+            "information_poisson": prepared.whitening.information_poisson,
+            "information_sqrt": prepared.whitening.information_sqrt,
+        },
+        "patterns": {"all": scan.n_positions, "usable": int(prepared.usable.sum())},
+    }
+
+
+def describe_basis(basis: SteerableBasis) -> dict[str, Any]:
+    """Kept coefficients, noise edge and eigenvalues of every order."""
+    return {
+        "kept": basis.n_kept,
+        "above": basis.n_above,
+        "edge": list(basis.edge),
+        "eigenvalues": [row[np.isfinite(row)].tolist() for row in basis.spectrum],
+    }
+
+
+def versions() -> dict[str, str]:
+    """Versions of the program, of Python, and of what numbers depend on."""
+    found = {"orbistem": __version__, "python": platform.python_version(), "system": platform.platform()}
+    for package in PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def write_run(directory: Path, run: Mapping[str, Any]) -> None:
+    """Write run.json: plain numbers, NaN as null."""
+    text = json.dumps(plain(dict(run)), indent=1, ensure_ascii=False, allow_nan=False)
+    atomic_write_text(directory / RUN_NAME, text + "\n")
+
+
+def file_checksums(directory: Path) -> dict[str, str]:
+    """SHA-256 of every file of a run but run.json; a Zarr folder counts as one."""
+    found = {}
+    for entry in sorted(directory.iterdir()):
+        if entry.name == RUN_NAME or entry.name.startswith("."):
+            continue
+        if entry.suffix == ".zarr":
+            found[entry.name] = _tree_checksum(entry)
+        elif entry.is_dir():
+            found |= {f"{entry.name}/{name}": digest for name, digest in sha256_tree(entry).items()}
+        else:
+            found[entry.name] = sha256_file(entry)
+    return found
+
+
+def check_files(directory: Path, run: Mapping[str, Any]) -> list[str]:
+    """What has changed since the run was written: one sentence a file; empty if nothing has.
+
+    Raises
+    ------
+    InputError
+        The run holds no checksums.
+    """
+    wanted = run.get("files")
+    if not isinstance(wanted, Mapping) or not wanted:
+        raise InputError(f"{directory / RUN_NAME} holds no checksums of files; run orbistem fit again")
+    found = file_checksums(directory)
+    changed = [f"{name} is missing" for name in wanted if name not in found]
+    changed += [
+        f"{name} was changed after the run" for name in wanted if name in found and found[name] != wanted[name]
+    ]
+    return changed
+
+
+def _tree_checksum(folder: Path) -> str:
+    digest = hashlib.sha256()
+    for name, of_file in sha256_tree(folder).items():
+        digest.update(f"{name}\0{of_file}\0".encode())
+    return digest.hexdigest()

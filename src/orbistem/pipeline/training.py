@@ -1,0 +1,233 @@
+"""Training the model on the kept coefficients, and encoding every position with it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from orbistem.config import FitConfig
+from orbistem.io import open_scan
+from orbistem.metrics import active_units
+from orbistem.models.orbit import OrbitVAE, TrainingReport
+from orbistem.models.protocol import Encoding
+from orbistem.pipeline.maps import sort_latents
+from orbistem.pipeline.preparation import Preparation
+from orbistem.pipeline.reduction import Reduced
+from orbistem.plan import Plan
+from orbistem.progress import Progress
+from orbistem.result import TrainedModel
+
+__all__ = ["NOTHING_TRAINED", "Training", "describe_training", "train_model"]
+
+AGREE_SHARE = 0.02
+AGREE_NATS = 1.0
+"""Two trainings agree if their held-out evidence differs by less than a nat per pattern, or two per cent."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Training:
+    """A trained model and what it says about every position.
+
+    Attributes
+    ----------
+    model, encoding, report
+        None where nothing was trained.
+    coefficients
+        (position, K) that it was trained on.
+    active
+        Which latents carry information.
+    restarts_agree
+        None where only one training was made.
+    words, problems, scores
+        For the record.
+    """
+
+    model: TrainedModel | None = None
+    encoding: Encoding | None = None
+    report: TrainingReport | None = None
+    coefficients: NDArray[np.complex64] = field(default_factory=lambda: np.empty((0, 0), np.complex64))
+    active: tuple[bool, ...] = ()
+    restarts_agree: bool | None = None
+    words: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
+    scores: dict[str, float] = field(default_factory=dict)
+
+
+NOTHING_TRAINED = Training()
+
+
+def train_model(
+    reduced: Reduced, prepared: Preparation, config: FitConfig, *, checkpoint: Path | None, progress: Progress
+) -> Training:
+    """Train on all usable positions, encode all of them, and put the latents in order.
+
+    Parameters
+    ----------
+    reduced
+        Basis and coefficients.
+    prepared
+        Says which positions are usable.
+    config
+        Options and seed.
+    checkpoint
+        Folder from which an interrupted training goes on.
+    progress
+        Told how far the training is.
+    """
+    if reduced.basis.n_kept == 0:
+        n, d = len(reduced.coefficients), config.model.latent_dim
+        return Training(
+            encoding=_unknown(n, d),
+            active=(False,) * d,
+            problems=(
+                "No latent at this dose: nothing rises above the noise, so the latents are empty; "
+                "sum neighbouring patterns, bin the detector, or record more electrons.",
+            ),
+        )
+    usable = np.asarray(prepared.usable)
+    background = _background(reduced.plan, config, reduced)
+    rows = reduced.coefficients[usable]
+    vae, report = OrbitVAE.fit(
+        rows if background is None else rows - background,
+        basis=reduced.basis,
+        options=config.model,
+        seed=config.seed,
+        progress=progress,
+        checkpoint=checkpoint,
+    )
+    d = config.model.latent_dim
+    model = TrainedModel(
+        plan=reduced.plan,
+        basis=reduced.basis,
+        vae=vae,
+        latent_order=tuple(range(d)),
+        latent_sign=(1.0,) * d,
+        background=background,
+    )
+    encoding = model.encode_coefficients(reduced.coefficients, usable)
+    sort = sort_latents(encoding.z, encoding.z_sd)
+    order, sign = list(sort.order), np.asarray(sort.sign, np.float32)
+    model = TrainedModel(
+        plan=reduced.plan,
+        basis=reduced.basis,
+        vae=vae,
+        latent_order=sort.order,
+        latent_sign=sort.sign,
+        background=background,
+    )
+    import dataclasses
+
+    encoding = dataclasses.replace(encoding, z=encoding.z[:, order] * sign, z_sd=encoding.z_sd[:, order])
+    words, problems = _say(report, sort.active)
+    scores = {
+        "active_units": active_units(encoding.z, encoding.z_sd),
+        "residual_median": float(np.nanmedian(encoding.residual)),
+    }
+    if not any(sort.active):
+        nothing = np.full_like(encoding.z, np.nan)
+        encoding = dataclasses.replace(encoding, z=nothing, z_sd=nothing)
+    return Training(
+        model=model,
+        encoding=encoding,
+        report=report,
+        coefficients=reduced.coefficients,
+        active=sort.active,
+        restarts_agree=_agree(report),
+        words=words,
+        problems=problems,
+        scores=scores,
+    )
+
+
+def describe_training(training: Training) -> dict[str, Any]:
+    """The part of run.json about training."""
+    report = training.report
+    if report is None:
+        return {"steps": 0, "kept_coefficients": 0, "active_units": 0, "heldout_evidence": None}
+    return {
+        "patterns_per_s": report.patterns_per_s,
+        "first_epoch_s": report.first_epoch_s,
+        "steps": report.steps,
+        "kept_coefficients": report.kept_coefficients,
+        "active_units": int(sum(training.active)),
+        "heldout_evidence": report.heldout_evidence,
+        "curve": report.curve,
+        "restarts": report.restarts,
+    }
+
+
+def _say(report: TrainingReport, active: tuple[bool, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    words = _listed(report.words)
+    problems = list(_listed(report.problem))
+    n_active, n = sum(active), len(active)
+    if n_active == 0:
+        problems.append(
+            "No latent at this dose: apart from rotation the patterns do not differ beyond the noise, so the "
+            "latents are empty; sum neighbouring patterns, or record more electrons."
+        )
+    elif n_active == 1 < n:
+        words = (*words, f"One latent is enough at this dose; the other {n - 1} carry nothing.")
+    elif n_active < n:
+        dead = n - n_active
+        words = (
+            *words,
+            f"{n_active} of {n} latents carry information; "
+            + ("one carries nothing." if dead == 1 else f"{dead} carry nothing."),
+        )
+    else:
+        words = (*words, f"All {n} latents carry information." if n > 1 else "The latent carries information.")
+    return words, tuple(problems)
+
+
+def _listed(texts: Any) -> tuple[str, ...]:
+    if not texts:
+        return ()
+    return (str(texts),) if isinstance(texts, str) else tuple(str(text) for text in texts)
+
+
+def _agree(report: TrainingReport) -> bool | None:
+    scores = sorted((float(one["heldout"]) for one in report.restarts if one.get("heldout") is not None), reverse=True)
+    if len(scores) < 2:
+        return None
+    return scores[0] - scores[1] <= max(AGREE_NATS, AGREE_SHARE * abs(scores[0]))
+
+
+def _background(plan: Plan, config: FitConfig, reduced: Reduced) -> NDArray[np.complex64] | None:
+    """Coefficients of a given vacuum pattern, scaled to the total of the mean; order 0 stays."""
+    if config.prepare.background is None:
+        return None
+    from orbistem.errors import OptionError
+
+    scan = open_scan(config.prepare.background)
+    if scan.detector_shape != plan.detector_shape:
+        raise OptionError(
+            f"background: want a pattern of {plan.detector_shape}, got {scan.detector_shape}; "
+            "give one from the same detector"
+        )
+    vacuum = np.zeros(plan.detector_shape)
+    for block in scan.iter_blocks(scan.choose_block_size(2**27)):
+        vacuum += block.frames.sum(axis=0, dtype=np.float64)
+    use = plan.pixel_valid
+    vacuum *= plan.mean[use].sum() / max(float(vacuum[use].sum()), np.finfo(float).tiny)
+    counts = (vacuum * (plan.gain or 1.0) + plan.offset)[None]
+    kept = reduced.basis.coefficients(plan.harmonics(counts.astype(np.float32)))[0]
+    return np.where(np.asarray(reduced.basis.order) > 0, kept, 0).astype(np.complex64)
+
+
+def _unknown(n: int, latent_dim: int) -> Encoding:
+    def blank(*shape: int) -> NDArray[np.float32]:
+        return np.full(shape, np.nan, np.float32)
+
+    return Encoding(
+        z=blank(n, latent_dim),
+        z_sd=blank(n, latent_dim),
+        angle=blank(n),
+        angle_sd=blank(n),
+        angle_order=blank(n),
+        evidence=blank(n),
+        residual=blank(n),
+    )

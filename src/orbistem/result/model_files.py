@@ -1,0 +1,93 @@
+"""A trained model on disk: one file of arrays (safetensors) and one of plain facts (JSON), no pickle."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from orbistem import __version__
+from orbistem.durable import sha256_file, write_aside
+from orbistem.errors import FormatError, InputError, VersionError
+
+__all__ = ["FORMAT_VERSION", "read_model", "write_model"]
+
+FORMAT_VERSION = "1.0"
+"""Major.minor. A reader refuses a larger major; a larger minor only adds what may be ignored."""
+ARRAYS, FACTS = "model.safetensors", "model.json"
+
+Arrays = dict[str, NDArray[Any]]
+
+
+def write_model(folder: Path, parts: Mapping[str, tuple[Mapping[str, NDArray[Any]], Mapping[str, Any]]]) -> None:
+    """Write the parts of a model.
+
+    Parameters
+    ----------
+    folder
+        Made where absent.
+    parts
+        Arrays and facts of each part, by the name of the part.
+    """
+    from safetensors.numpy import save_file
+
+    folder.mkdir(parents=True, exist_ok=True)
+    arrays = {
+        f"{part}.{name}": np.ascontiguousarray(array)
+        for part, (some, _) in parts.items()
+        for name, array in some.items()
+    }
+    with write_aside(folder / ARRAYS) as aside:
+        save_file(arrays, aside)
+    facts = {
+        "format": "orbistem model",
+        "version": FORMAT_VERSION,
+        "orbistem": __version__,
+        "sha256": sha256_file(folder / ARRAYS),
+        "parts": {part: dict(some) for part, (_, some) in parts.items()},
+    }
+    with write_aside(folder / FACTS) as aside:
+        aside.write_text(json.dumps(facts, indent=1, ensure_ascii=False), encoding="utf-8", newline="\n")
+
+
+def read_model(folder: Path) -> dict[str, tuple[Arrays, dict[str, Any]]]:
+    """Read what `write_model` wrote.
+
+    Raises
+    ------
+    InputError
+        There is no model.
+    VersionError
+        It was written by a newer major version.
+    FormatError
+        It is damaged.
+    """
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    try:
+        facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
+        major = int(str(facts["version"]).split(".")[0])
+        parts = facts["parts"]
+    except FileNotFoundError as error:
+        raise InputError(f"want a folder with {FACTS}, got {folder}; give the DIR of a finished fit") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise FormatError(f"{folder / FACTS} is damaged ({error}); run orbistem fit again") from error
+    if major > int(FORMAT_VERSION.split(".")[0]):
+        raise VersionError(
+            f"{folder}: want a model of version {FORMAT_VERSION}, got {facts['version']}; use a newer orbistem"
+        )
+    try:
+        arrays = load_file(folder / ARRAYS)
+    except (OSError, SafetensorError) as error:
+        raise FormatError(f"{folder / ARRAYS} cannot be read ({error}); run orbistem fit again") from error
+    found: dict[str, tuple[Arrays, dict[str, Any]]] = {part: ({}, dict(some)) for part, some in parts.items()}
+    for name, array in arrays.items():
+        part, _, short = name.partition(".")
+        if part in found:
+            found[part][0][short] = array
+    return found

@@ -1,0 +1,279 @@
+"""A trained model with everything that its input needs: patterns in, latents out, and back."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from orbistem.errors import InputError, ShapeError, require_stack
+from orbistem.harmonics.basis_patterns import BasisPatterns, basis_patterns
+from orbistem.harmonics.steerable_pca import SteerableBasis
+from orbistem.harmonics.whitening import root, root_moments
+from orbistem.models.orbit import OrbitVAE
+from orbistem.models.protocol import Encoding
+from orbistem.plan import Plan
+from orbistem.result.model_files import read_model, write_model
+from orbistem.scan import Scan
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+__all__ = ["TrainedModel", "join_encodings", "usable_frames"]
+
+ENCODE_BLOCK = 4096
+"""Patterns encoded at once."""
+DRAW_BLOCK = 256
+BLOCK_BYTES = 128 * 2**20
+
+Floats = NDArray[np.floating[Any]]
+Bools = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class TrainedModel:
+    """Plan, basis and network of a fit.
+
+    Attributes
+    ----------
+    plan
+        From stored numbers to whitened harmonics.
+    basis
+        From harmonics to the kept coefficients.
+    vae
+        From coefficients to latents and angle.
+    latent_order, latent_sign
+        Which latent of the network stands first, second, ... and its sign: (D,) each. The most active one
+        stands first; the sign makes its distribution lean to the positive side.
+    background
+        (K,) complex coefficients of a given vacuum pattern, subtracted first; None where the model learned it.
+    """
+
+    plan: Plan
+    basis: SteerableBasis
+    vae: OrbitVAE
+    latent_order: tuple[int, ...]
+    latent_sign: tuple[float, ...]
+    background: NDArray[np.complexfloating[Any, Any]] | None = None
+
+    @property
+    def latent_dim(self) -> int:
+        """Number of latents."""
+        return len(self.latent_order)
+
+    def coefficients(self, frames: NDArray[Any]) -> NDArray[np.complex64]:
+        """Kept coefficients (n, K), noise units, of patterns (n, ky, kx) as stored in the file."""
+        require_stack("patterns", frames)
+        if frames.shape[1:] != tuple(self.plan.detector_shape):
+            raise ShapeError(
+                f"patterns: want (n, {self.plan.detector_shape[0]}, {self.plan.detector_shape[1]}) as in the "
+                f"fit, got {frames.shape}; bin or crop them to the same detector"
+            )
+        kept: NDArray[np.complex64] = self.basis.coefficients(self.plan.harmonics(frames)).astype(np.complex64)
+        return kept
+
+    def encode(self, source: Scan | ArrayLike) -> Encoding:
+        """Latents and angle of patterns.
+
+        Parameters
+        ----------
+        source
+            A scan, or patterns (n, ky, kx) in the units of the fitted file.
+
+        Returns
+        -------
+        Encoding
+            One row a position, in flat scan order; NaN where the pattern is not usable.
+        """
+        parts = []
+        for frames, measured in _blocks(source):
+            usable = measured & usable_frames(frames, self.plan.pixel_valid)
+            kept = np.zeros((len(frames), self.basis.n_kept), np.complex64)
+            if usable.any():
+                kept[usable] = self.coefficients(frames[usable])
+            parts.append(self.encode_coefficients(kept, usable))
+        return join_encodings(parts)
+
+    def encode_coefficients(
+        self, coefficients: NDArray[np.complexfloating[Any, Any]], usable: Bools | None = None
+    ) -> Encoding:
+        """Latents and angle of kept coefficients (n, K); rows that are not usable give NaN."""
+        usable = np.ones(len(coefficients), np.bool_) if usable is None else usable
+        rows = np.flatnonzero(usable)
+        parts = []
+        for start in range(0, len(rows), ENCODE_BLOCK):
+            some = np.asarray(coefficients[rows[start : start + ENCODE_BLOCK]], np.complex64)
+            parts.append(self.vae.encode(some if self.background is None else some - self.background))
+        if not parts:
+            return _nothing(len(coefficients), self.latent_dim)
+        found = join_encodings(parts)
+        order, sign = list(self.latent_order), np.asarray(self.latent_sign, np.float32)
+        sorted_ = {"z": found.z[:, order] * sign, "z_sd": found.z_sd[:, order]}
+        whole = {}
+        for entry in dataclasses.fields(found):
+            values = np.asarray(sorted_.get(entry.name, getattr(found, entry.name)))
+            kind = values.dtype if np.issubdtype(values.dtype, np.floating) else np.dtype(np.float32)
+            spread = np.full((len(coefficients), *values.shape[1:]), np.nan, kind)
+            spread[rows] = values
+            whole[entry.name] = spread if not usable.all() else values
+        return Encoding(**whole)
+
+    def decode_coefficients(self, z: Floats, angle: Floats) -> NDArray[np.complex64]:
+        """Expected coefficients (n, K) of latents (n, D) turned by angles (n,)."""
+        z, angle = np.asarray(z, np.float32), np.asarray(angle, np.float32)
+        if z.ndim != 2 or z.shape[1] != self.latent_dim or angle.shape != (len(z),):
+            raise ShapeError(
+                f"decode: want z (n, {self.latent_dim}) and angle (n,), got {z.shape} and {angle.shape}; "
+                "pass what encode returned"
+            )
+        raw = np.empty_like(z)
+        raw[:, list(self.latent_order)] = z * np.asarray(self.latent_sign, np.float32)
+        kept = np.asarray(self.vae.decode(raw, angle))
+        return (kept if self.background is None else kept + self.background).astype(np.complex64)
+
+    def decode(self, z: Floats, angle: Floats) -> NDArray[np.float32]:
+        """Expected electrons (n, ky, kx) on the detector of the fit.
+
+        Parameters
+        ----------
+        z, angle
+            (n, latent_dim) and (n,), as `encode` gives them; rows with NaN give NaN.
+        """
+        return self.draw(self.decode_coefficients(z, angle))
+
+    def draw(self, coefficients: NDArray[np.complexfloating[Any, Any]]) -> NDArray[np.float32]:
+        """Patterns in electrons (n, ky, kx) that have these kept coefficients and are else the mean."""
+        drawing = _drawing(self)
+        patterns = np.empty((len(coefficients), *self.plan.detector_shape), np.float32)
+        for start in range(0, len(coefficients), DRAW_BLOCK):
+            apart = np.asarray(coefficients[start : start + DRAW_BLOCK], np.complex64) - drawing.at_mean
+            deviation = drawing.drawer.draw(_as_pairs(apart)) + drawing.mean_deviation
+            patterns[start : start + DRAW_BLOCK] = self.plan.unwhiten(deviation)
+        return patterns
+
+    def save(self, folder: Path) -> None:
+        """Write the model into a folder."""
+        plan_facts, plan_arrays = self.plan.to_dict(), self.plan.arrays()
+        vae_arrays, vae_facts = self.vae.state()
+        basis_names = ("order", "vectors", "eigenvalue", "edge", "spectrum")
+        basis = {name: getattr(self.basis, name) for name in basis_names}
+        given = (
+            {} if self.background is None else {"background": _as_pairs(self.background).astype(np.float32)}
+        )
+        write_model(
+            folder,
+            {
+                "plan": (plan_arrays, plan_facts),
+                "basis": (basis, {"noise_level": self.basis.noise_level, "n_above": self.basis.n_above}),
+                "orbit_vae": (vae_arrays, vae_facts),
+                "latents": (
+                    given,
+                    {"order": list(self.latent_order), "sign": [float(sign) for sign in self.latent_sign]},
+                ),
+            },
+        )
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Read what `save` wrote."""
+        parts = read_model(Path(folder))
+        try:
+            plan = Plan.from_dict(parts["plan"][1], parts["plan"][0])
+            arrays, facts = parts["basis"]
+            basis = SteerableBasis(
+                order=arrays["order"],
+                vectors=arrays["vectors"],
+                eigenvalue=arrays["eigenvalue"],
+                edge=arrays["edge"],
+                spectrum=arrays["spectrum"],
+                noise_level=float(facts["noise_level"]),
+                n_above=int(facts["n_above"]),
+            )
+            latents, named = parts["latents"]
+            pairs = latents.get("background")
+            return cls(
+                plan=plan,
+                basis=basis,
+                vae=OrbitVAE.from_state(*parts["orbit_vae"]),
+                latent_order=tuple(int(one) for one in named["order"]),
+                latent_sign=tuple(float(one) for one in named["sign"]),
+                background=None if pairs is None else pairs[..., 0] + 1j * pairs[..., 1],
+            )
+        except KeyError as error:
+            raise InputError(f"{folder}: the model lacks {error}; run orbistem fit again") from error
+
+
+def usable_frames(frames: NDArray[Any], pixel_valid: Bools) -> Bools:
+    """Which patterns (n, ky, kx) can be analysed: some finite pixels, not all equal; shape (n,)."""
+    inside = frames[:, pixel_valid]
+    if frames.dtype.kind != "f":
+        return np.asarray(inside.max(axis=1) > inside.min(axis=1))
+    inside = np.where(np.isfinite(inside), inside, np.nan)
+    return np.asarray(np.fmax.reduce(inside, axis=1) > np.fmin.reduce(inside, axis=1))
+
+
+def join_encodings(parts: list[Encoding]) -> Encoding:
+    """One encoding of several, in their order."""
+    return Encoding(
+        **{
+            entry.name: np.concatenate([np.asarray(getattr(part, entry.name)) for part in parts])
+            for entry in dataclasses.fields(parts[0])
+        }
+    )
+
+
+def _nothing(n: int, latent_dim: int) -> Encoding:
+    names = [entry.name for entry in dataclasses.fields(Encoding)]
+    return Encoding(
+        **{
+            name: np.full((n, latent_dim) if name in ("z", "z_sd") else (n,), np.nan, np.float32)
+            for name in names
+        }
+    )
+
+
+def _blocks(source: Scan | ArrayLike) -> Iterator[tuple[NDArray[Any], Bools]]:
+    if isinstance(source, Scan):
+        for block in source.iter_blocks(source.choose_block_size(BLOCK_BYTES)):
+            yield block.frames, np.asarray(block.measured)
+        return
+    frames = np.asarray(source)
+    require_stack("patterns", frames)
+    yield frames, np.ones(len(frames), np.bool_)
+
+
+def _as_pairs(values: NDArray[Any]) -> NDArray[Any]:
+    return np.stack([values.real, values.imag], axis=-1)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Drawing:
+    """The map to pixels; the mean pattern as coefficients (K,) and as whitened deviation (ky, kx)."""
+
+    drawer: BasisPatterns
+    at_mean: NDArray[np.complex64]
+    mean_deviation: NDArray[np.float32]
+
+
+@lru_cache(maxsize=2)
+def _drawing(model: TrainedModel) -> _Drawing:
+    """Made once a model."""
+    plan = model.plan
+    expected, drawn = plan.clean_mean, plan.clean_mean
+    if plan.whitening == "sqrt":  # the mean of roots is not the root of the mean
+        expected, drawn = root_moments(plan.clean_mean)[0], root(plan.clean_mean)
+    deviation = (expected - plan.background).reshape(1, -1)[:, plan.analyser.gather]
+    harmonics = plan.analyser(deviation)
+    if plan.order0_mean is not None:
+        harmonics[:, :, 0] -= plan.order0_mean
+    return _Drawing(
+        drawer=basis_patterns(plan.analyser, model.basis, weight=plan.weight),
+        at_mean=model.basis.coefficients(harmonics)[0].astype(np.complex64),
+        mean_deviation=((drawn - plan.background) * plan.weight).astype(np.float32),
+    )
