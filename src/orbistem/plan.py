@@ -18,8 +18,9 @@ import numpy as np
 from orbistem.errors import InputError, OptionError, ShapeError, require_stack
 from orbistem.harmonics.analyser import Analyser, make_analyser
 from orbistem.harmonics.circular import CircularGrid, make_grid
+from orbistem.harmonics.electrons import ElectronReader, reference_total
 from orbistem.harmonics.noise import noise_covariance
-from orbistem.harmonics.rings import Polar, RingOptions, polar_coordinates
+from orbistem.harmonics.rings import RingOptions, polar_coordinates
 from orbistem.harmonics.whitening import (
     ANSCOMBE_SHIFT,
     Whitening,
@@ -35,9 +36,6 @@ Normalise = Literal["none", "total"]
 
 CHUNK_VALUES = 2**20
 """Pixels worked on at once: 4 MB of float32 stay near the processor."""
-MIN_TOTAL_SHARE = 0.05
-"""Patterns with a total below this share of the reference are scaled as if they had it: otherwise the shot
-noise of an almost empty pattern would be blown up beyond everything else."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False, weakref_slot=True)
@@ -178,15 +176,14 @@ class Plan:
         grid = steps.grid
         result = np.empty((len(frames), grid.n_rings, grid.n_orders), np.complex64)
         for part in self._chunks(frames):
-            pixels, missing, level = self._pixels(frames[part], steps)
-            n_read = len(steps.analyser.gather)
-            pixels, missing_read = pixels[:, :n_read], None if missing is None else missing[:, :n_read]
+            got = steps.reader.read(frames[part], len(steps.mean_read))
+            pixels = got.pixels
             if self.whitening == "sqrt":
                 pixels = root(pixels)
-                if missing_read is not None and level is not None:
-                    rows = np.flatnonzero(missing_read.any(axis=1))
-                    expected = root_moments(np.maximum(level[rows, None], 0) * steps.mean_read)[0]
-                    pixels[rows] = np.where(missing_read[rows], expected.astype(np.float32), pixels[rows])
+                if got.missing is not None and got.level is not None:
+                    rows = np.flatnonzero(got.missing.any(axis=1))
+                    expected = root_moments(got.level[rows, None] * steps.mean_read)[0]
+                    pixels[rows] = np.where(got.missing[rows], expected.astype(np.float32), pixels[rows])
             pixels -= steps.background_read
             result[part] = steps.analyser(pixels)
         if self.order0_mean is not None:
@@ -209,11 +206,12 @@ class Plan:
         steps = _steps(self)
         result = np.empty(frames.shape, np.float32)
         flat = result.reshape(len(result), -1)
-        hidden = np.setdiff1d(np.arange(flat.shape[1]), steps.order)
+        visible = steps.reader.pixels
+        hidden = np.setdiff1d(np.arange(flat.shape[1]), visible)
         shape = (steps.mean / steps.total).ravel()
         for part in self._chunks(frames):
-            pixels = self._pixels(frames[part], steps, everywhere=True)[0]
-            flat[part, steps.order] = pixels
+            pixels = steps.reader.read(frames[part], len(visible)).pixels
+            flat[part, visible] = pixels
             if len(hidden):
                 flat[part, hidden] = pixels.sum(axis=1, dtype=np.float64)[:, None] * shape[hidden]
         return result
@@ -310,75 +308,11 @@ class Plan:
         step = max(1, CHUNK_VALUES // int(np.prod(self.detector_shape)))
         return [slice(start, min(start + step, len(frames))) for start in range(0, len(frames), step)]
 
-    def _pixels(
-        self, frames: np.ndarray, steps: _Steps, *, everywhere: bool = False
-    ) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
-        """Electrons (n, pixel) float32 in the order of `steps.order`; which were missing; level."""
-        total_asked = self.normalise == "total"
-        flat = frames.reshape(len(frames), -1)
-        n_read = len(steps.order) if everywhere or total_asked else len(steps.analyser.gather)
-        pixels = self._scaled(flat[:, steps.order[:n_read]])
-        missing = level = None
-        checksum = pixels.sum(axis=1, dtype=np.float64) if total_asked else pixels.sum(axis=1)
-        rows = np.flatnonzero(~np.isfinite(checksum))
-        if len(rows):
-            whole = self._scaled(flat[np.ix_(rows, steps.order)])
-            gone = ~np.isfinite(whole)
-            seen = np.where(gone, 0.0, steps.mean_ordered).sum(axis=1)
-            got = np.where(gone, 0, whole).sum(axis=1, dtype=np.float64)
-            share = np.divide(got, seen, out=np.full(len(rows), np.nan), where=seen > 0)
-            missing = np.zeros(pixels.shape, bool)
-            missing[rows] = gone[:, :n_read]
-            fill = np.maximum(share, 0)[:, None] * steps.mean_ordered[:n_read]
-            pixels[rows] = np.where(gone[:, :n_read], fill, whole[:, :n_read])
-            level = np.ones(len(frames))
-            level[rows] = share
-            checksum[rows] = share * steps.total
-        if total_asked:
-            wanted = self.reference_total or steps.total
-            factor = wanted / np.maximum(checksum, MIN_TOTAL_SHARE * wanted)
-            pixels *= factor[:, None].astype(np.float32)
-            if level is not None:
-                level = level * factor
-        return pixels, missing, level
-
-    def _scaled(self, counts: np.ndarray) -> np.ndarray:
-        """Counts to electrons, float32; subtracts a large offset before precision is lost."""
-        if counts.dtype.itemsize > 4 or (self.offset and counts.dtype.kind != "f"):
-            counts = counts - self.offset if self.offset else counts
-            pixels = counts.astype(np.float32)
-        else:
-            pixels = counts.astype(np.float32)
-            if self.offset:
-                pixels -= np.float32(self.offset)
-        if self.gain is not None and self.gain != 1:
-            pixels *= np.float32(1 / self.gain)
-        return pixels
-
-
-def reference_total(totals: np.ndarray) -> float:
-    """Total to which patterns are scaled so that shot noise keeps its variance on average.
-
-    A pattern of total t scaled to T has noise variance T / t times that of Poisson counts, so T is the
-    harmonic mean. Patterns far below the median (see `MIN_TOTAL_SHARE`) do not count.
-
-    Parameters
-    ----------
-    totals
-        Electrons of each pattern over the valid pixels; NaN where unusable.
-    """
-    good = totals[np.isfinite(totals) & (totals > 0)]
-    if not len(good):
-        raise InputError("want patterns with a total above 0, got none; leave out --normalise total")
-    good = good[good > MIN_TOTAL_SHARE * np.median(good)]
-    return float(1 / np.mean(1 / good))
-
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class _Steps:
     """What follows from a plan and is worth keeping while it is used."""
 
-    polar: Polar
     grid: CircularGrid
     mean: np.ndarray
     total: float
@@ -386,8 +320,7 @@ class _Steps:
     background: np.ndarray
     analyser: Analyser
     noise: np.ndarray
-    order: np.ndarray
-    mean_ordered: np.ndarray
+    reader: ElectronReader
     mean_read: np.ndarray
     background_read: np.ndarray
 
@@ -422,17 +355,23 @@ def _make_steps(plan: Plan) -> _Steps:
     analyser = make_analyser(grid, weight=weight)
     floor = np.finfo(float).tiny
     order = np.concatenate([analyser.gather, np.setdiff1d(np.flatnonzero(use), analyser.gather)])
+    total = float(mean[use].sum())
+    reader = ElectronReader(
+        pixels=order,
+        mean=mean.ravel()[order],
+        gain=1.0 if plan.gain is None else plan.gain,
+        offset=plan.offset,
+        total=None if plan.normalise == "none" else (plan.reference_total or total),
+    )
     return _Steps(
-        polar=polar,
         grid=grid,
         mean=mean,
-        total=float(mean[use].sum()),
+        total=total,
         weight=weight,
         background=background,
         analyser=analyser,
         noise=noise_covariance(analyser, np.maximum(variance, floor), autocorrelation=plan.autocorrelation),
-        order=order,
-        mean_ordered=mean.ravel()[order],
+        reader=reader,
         mean_read=mean.ravel()[analyser.gather],
         background_read=background.ravel()[analyser.gather].astype(np.float32),
     )

@@ -12,6 +12,14 @@ import numpy as np
 
 from orbistem.harmonics.circular import CircularGrid, Ring, real_waves
 
+SLOPE_ORDERS = 13
+"""So many orders of a complete ring may also change along the radius. Turning smooth patterns in pixels then
+agrees with turning phases two to eight times better than for plain sums (64 and 128 px), at no cost."""
+SLOPE_ORDERS_INCOMPLETE = 4
+"""The same for a ring with missing pixels, where more unknowns would cost too much noise."""
+MAX_SLOPE_CONDITION = 200.0
+"""Rings with worse determined slopes (a few pixels about the centre) are fitted without."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RingMap:
@@ -90,8 +98,8 @@ class Analyser:
 def make_analyser(grid: CircularGrid, *, weight: np.ndarray) -> Analyser:
     """Build the map for a grid and pixel weights.
 
-    A complete ring is read by plain sums over its pixels. An incomplete ring is fitted jointly in all
-    orders that it carries, then scaled as if it were complete, so that a gap fakes no order.
+    Each ring is fitted jointly in all orders that it carries, then scaled as if it were complete, so that
+    neither the square pixels nor a gap fake an order.
 
     Parameters
     ----------
@@ -103,27 +111,84 @@ def make_analyser(grid: CircularGrid, *, weight: np.ndarray) -> Analyser:
     flat_weight = np.asarray(weight, dtype=np.float64).ravel()
     gather, ranges = _gather_order(grid)
     maps = []
+    checkerboard = 1.0 - 2.0 * (np.indices(grid.detector_shape).sum(axis=0).ravel() % 2)
     for ring, (start, stop) in zip(grid.rings, ranges, strict=True):
         pixels = gather[start:stop]
         matrix = np.zeros((stop - start, max(2 * ring.n_orders - 1, 0)))
         if ring.n_orders:
             row_of = {int(p): r for r, p in enumerate(pixels)}
             rows = np.array([row_of[int(p)] for p in ring.pixels])
-            matrix[rows] = ring_matrix(ring)
+            matrix[rows] = ring_matrix(ring, checkerboard[ring.pixels])
             matrix *= flat_weight[pixels][:, None]
         maps.append(RingMap(start=start, stop=stop, matrix=matrix, n_orders=ring.n_orders))
     return Analyser(grid=grid, gather=gather, maps=tuple(maps))
 
 
-def ring_matrix(ring: Ring) -> np.ndarray:
-    """Pixels of one ring → real and imaginary parts of its orders, shape (pixel, 2 n_orders - 1)."""
+def ring_matrix(ring: Ring, checkerboard: np.ndarray) -> np.ndarray:
+    """Pixels of one ring → real and imaginary parts of its orders, shape (pixel, 2 n_orders - 1).
+
+    A fit, weighted by the hat, of all orders of the ring and of their slopes along the radius; then
+    scaled as if the ring were complete. Whatever pattern the orders make up, each is found without
+    leaking into another; the slopes keep a pattern that changes across the ring from doing so.
+
+    Parameters
+    ----------
+    ring
+        The ring.
+    checkerboard
+        +1 and -1 at its pixels, shape (pixel,); see `_with_circular_noise`.
+    """
     waves = real_waves(ring.azimuth_rad, ring.n_orders)
-    plain = ring.hat[:, None] * waves
-    if ring.complete:
-        return plain
-    gram = waves.T @ plain
-    fit: np.ndarray = np.linalg.solve(gram, plain.T).T
-    return np.asarray(ring.weight * fit)
+    slope = ring.radius_px - ring.hat @ ring.radius_px / ring.hat.sum()
+    slope = slope / max(float(np.abs(slope).max(initial=0)), np.finfo(float).tiny)
+    n_slopes = min(SLOPE_ORDERS if ring.complete else SLOPE_ORDERS_INCOMPLETE, ring.n_orders)
+    with_slopes = np.concatenate([waves, slope[:, None] * waves[:, : 2 * n_slopes - 1]], axis=1)
+    design = with_slopes if _is_sound(with_slopes, ring.hat) else waves
+    weighted = ring.hat[:, None] * design
+    fit = np.linalg.lstsq(design.T @ weighted, weighted.T, rcond=1e-10)[0].T
+    matrix = fit[:, : waves.shape[1]]
+    if not ring.complete:
+        matrix = _with_circular_noise(matrix, ring.hat * checkerboard, waves, design, fit)
+    return np.asarray(ring.weight * matrix)
+
+
+def _with_circular_noise(
+    matrix: np.ndarray, quiet: np.ndarray, waves: np.ndarray, design: np.ndarray, fit: np.ndarray
+) -> np.ndarray:
+    """Give real and imaginary part of each order the same noise, for any phase.
+
+    Beside a gap one phase of a wave is known better than the other, and a rotation would mix the two. The
+    better one is therefore read with some additional pixel noise: the same wave with the signs of a
+    checkerboard, of which smooth patterns hold nothing, made orthogonal to everything that the ring fits.
+    Keeping all orders this way costs less than dropping those with unequal noise.
+
+    Parameters
+    ----------
+    matrix
+        Pixels → parts, shape (pixel, 2 n_orders - 1).
+    quiet
+        Weight of the additional noise, hat times checkerboard, shape (pixel,).
+    waves, design, fit
+        Waves of the ring, all columns of its fit, and the fit itself (pixel, column).
+    """
+    noise = quiet[:, None] * waves
+    noise = noise - fit @ (design.T @ noise)
+    matrix = matrix.copy()
+    for real in range(1, matrix.shape[1], 2):
+        pair = matrix[:, real : real + 2]
+        level, axes = np.linalg.eigh(pair.T @ pair)
+        direction = axes[:, 0]
+        extra = noise[:, real : real + 2] @ direction
+        size = float(extra @ extra)
+        if size > 0:
+            pair += np.outer(extra * np.sqrt((level[1] - level[0]) / size), direction)
+    return matrix
+
+
+def _is_sound(design: np.ndarray, hat: np.ndarray) -> bool:
+    """Whether a fit determines all columns well (those of the slopes have been scaled to at most 1)."""
+    spectrum = np.linalg.eigvalsh(design.T @ (hat[:, None] * design))
+    return bool(spectrum[0] > spectrum[-1] / MAX_SLOPE_CONDITION)
 
 
 def _gather_order(grid: CircularGrid) -> tuple[np.ndarray, list[tuple[int, int]]]:

@@ -35,6 +35,8 @@ class Ring:
         h_j at these pixels, shape (pixel,).
     azimuth_rad
         Azimuth of these pixels, shape (pixel,).
+    radius_px
+        Radius of these pixels, shape (pixel,).
     weight
         Sum of the hat over the ring as if no pixel were missing.
     n_orders
@@ -46,6 +48,7 @@ class Ring:
     pixels: np.ndarray
     hat: np.ndarray
     azimuth_rad: np.ndarray
+    radius_px: np.ndarray
     weight: float
     n_orders: int
     complete: bool
@@ -133,16 +136,16 @@ def make_grid(
         raise ShapeError(f"pixel_valid: want {tuple(detector_shape)}, got {valid.shape}")
     polar = polar_coordinates(detector_shape, centre_px=centre_px, pixel_scale=pixel_scale)
     radii = ring_radii(polar, options=options)
-    hats = hat_weights(polar.radius_px.ravel(), radii_px=radii, spacing_px=options.spacing_px)
-    azimuth = polar.azimuth_rad.ravel()
+    azimuth, radius = polar.azimuth_rad.ravel(), polar.radius_px.ravel()
+    hats = hat_weights(radius, radii_px=radii, spacing_px=options.spacing_px)
     rings: list[Ring] = []
     dropped: list[tuple[int, int]] = []
-    for j, radius in enumerate(radii):
+    for j, ring_radius in enumerate(radii):
         under = hats[:, j] > 0
         usable = under & valid.ravel()
         full_weight = float(hats[under, j].sum())
         weight = float(hats[usable, j].sum())
-        wanted = highest_order(float(radius), max_order=options.max_order) + 1
+        wanted = highest_order(float(ring_radius), max_order=options.max_order) + 1
         complete = bool(usable.sum() == under.sum())
         pixels = np.flatnonzero(usable)
         if complete:
@@ -159,6 +162,7 @@ def make_grid(
                 pixels=pixels,
                 hat=hats[pixels, j],
                 azimuth_rad=azimuth[pixels],
+                radius_px=radius[pixels],
                 weight=full_weight,
                 n_orders=n_orders,
                 complete=complete,
