@@ -181,7 +181,7 @@ def _fit(
                 training.encoding,
                 scan,
                 usable=prepared.usable,
-                group=config.model.group,
+                group="SO2",
                 restarts_agree=training.restarts_agree,
                 rng=np.random.default_rng([config.seed, 1]),
             )

@@ -11,16 +11,10 @@ __all__ = ["static_coefficients", "static_pattern"]
 
 
 def static_coefficients(model: TrainedModel) -> NDArray[np.complex64]:
-    """Coefficients (K,) of the static background; zero in order 0, which turns into itself.
-
-    Whatever turns averages to nothing over a full turn of the decoder's output.
-    """
-    order = np.asarray(model.basis.order)
-    n_angles = 2 * int(order.max(initial=0)) + 2
-    angles = np.arange(n_angles) * (2 * np.pi / n_angles)
-    drawn = model.decode_coefficients(np.zeros((n_angles, model.latent_dim), np.float32), angles)
-    mean: NDArray[np.complex64] = np.where(order > 0, drawn.mean(axis=0), 0).astype(np.complex64)
-    return mean
+    """Coefficients (K,) of the static background; zero in order 0, which turns into itself."""
+    offset = np.asarray(model.vae.offset)
+    static = offset if model.background is None else offset + model.background
+    return np.where(np.asarray(model.basis.order) > 0, static, 0).astype(np.complex64)
 
 
 def static_pattern(model: TrainedModel) -> NDArray[np.float32]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orbistem.config import FitConfig
+from orbistem.errors import OptionError
 from orbistem.io import open_scan
 from orbistem.metrics import active_units
-from orbistem.models.orbit import OrbitVAE, TrainingReport
-from orbistem.models.protocol import Encoding
+from orbistem.models.orbit import OrbitVAE
+from orbistem.models.protocol import Encoding, Restart, TrainingReport
 from orbistem.pipeline.maps import sort_latents
 from orbistem.pipeline.preparation import Preparation
 from orbistem.pipeline.reduction import Reduced
@@ -23,9 +25,8 @@ from orbistem.result import TrainedModel
 
 __all__ = ["NOTHING_TRAINED", "Training", "describe_training", "train_model"]
 
-AGREE_SHARE = 0.02
-AGREE_NATS = 1.0
-"""Two trainings agree if their held-out evidence differs by less than a nat per pattern, or two per cent."""
+AGREEMENT = 0.9
+"""Trainings agree where one predicts this share of the variation of the other's latents."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -79,7 +80,7 @@ def train_model(
         Told how far the training is.
     """
     if reduced.basis.n_kept == 0:
-        n, d = len(reduced.coefficients), config.model.latent_dim
+        n, d = len(reduced.coefficients), config.model.net.latent_dim
         return Training(
             encoding=_unknown(n, d),
             active=(False,) * d,
@@ -99,7 +100,7 @@ def train_model(
         progress=progress,
         checkpoint=checkpoint,
     )
-    d = config.model.latent_dim
+    d = config.model.net.latent_dim
     model = TrainedModel(
         plan=reduced.plan,
         basis=reduced.basis,
@@ -119,8 +120,6 @@ def train_model(
         latent_sign=sort.sign,
         background=background,
     )
-    import dataclasses
-
     encoding = dataclasses.replace(encoding, z=encoding.z[:, order] * sign, z_sd=encoding.z_sd[:, order])
     words, problems = _say(report, sort.active)
     scores = {
@@ -136,7 +135,7 @@ def train_model(
         report=report,
         coefficients=reduced.coefficients,
         active=sort.active,
-        restarts_agree=_agree(report),
+        restarts_agree=None if report.agreement is None else report.agreement >= AGREEMENT,
         words=words,
         problems=problems,
         scores=scores,
@@ -148,6 +147,7 @@ def describe_training(training: Training) -> dict[str, Any]:
     report = training.report
     if report is None:
         return {"steps": 0, "kept_coefficients": 0, "active_units": 0, "heldout_evidence": None}
+    chosen = report.restarts[-1] if report.restarts else None
     return {
         "patterns_per_s": report.patterns_per_s,
         "first_epoch_s": report.first_epoch_s,
@@ -155,8 +155,26 @@ def describe_training(training: Training) -> dict[str, Any]:
         "kept_coefficients": report.kept_coefficients,
         "active_units": int(sum(training.active)),
         "heldout_evidence": report.heldout_evidence,
-        "curve": report.curve,
-        "restarts": report.restarts,
+        "agreement": report.agreement,
+        "curve": {} if chosen is None else _curve(chosen),
+        "restarts": [
+            {
+                "start": one.start,
+                "seed": one.seed,
+                "steps": one.steps,
+                "heldout": one.heldout,
+                "curve": _curve(one),
+            }
+            for one in report.restarts
+        ],
+    }
+
+
+def _curve(restart: Restart) -> dict[str, list[float]]:
+    return {
+        "step": list(restart.curve_step),
+        "train": list(restart.curve_train),
+        "heldout": list(restart.curve_heldout),
     }
 
 
@@ -189,19 +207,10 @@ def _listed(texts: Any) -> tuple[str, ...]:
     return (str(texts),) if isinstance(texts, str) else tuple(str(text) for text in texts)
 
 
-def _agree(report: TrainingReport) -> bool | None:
-    scores = sorted((float(one["heldout"]) for one in report.restarts if one.get("heldout") is not None), reverse=True)
-    if len(scores) < 2:
-        return None
-    return scores[0] - scores[1] <= max(AGREE_NATS, AGREE_SHARE * abs(scores[0]))
-
-
 def _background(plan: Plan, config: FitConfig, reduced: Reduced) -> NDArray[np.complex64] | None:
     """Coefficients of a given vacuum pattern, scaled to the total of the mean; order 0 stays."""
     if config.prepare.background is None:
         return None
-    from orbistem.errors import OptionError
-
     scan = open_scan(config.prepare.background)
     if scan.detector_shape != plan.detector_shape:
         raise OptionError(

@@ -1,0 +1,180 @@
+"""The program: its commands, the options that all of them take, and its exit status."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from orbistem import __version__
+from orbistem.cli.console import current, open_session
+from orbistem.cli.demo import demo_command
+from orbistem.cli.fit import fit_command
+from orbistem.cli.info import info_command
+from orbistem.cli.simulate import simulate_command
+from orbistem.cli.transform import transform_command
+from orbistem.cli.verify import verify_command
+from orbistem.durable import disk_error
+from orbistem.errors import OrbistemError
+
+__all__ = ["app", "main"]
+
+logger = logging.getLogger(__name__)
+
+OK, BUG, WRONG, INTERRUPTED = 0, 1, 2, 130
+_FLAGS = {"--json", "-v", "-vv", "--verbose", "-q", "--quiet"}
+_WITH_VALUE = {"--log-file"}
+EPILOG = "Every command also takes --json, -v, -q and --log-file FILE; orbistem --help explains them."
+
+
+class _AnywhereGroup(TyperGroup):
+    """The options of the program are understood before and after the command's name."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Bring the program's own options to the front."""
+        return super().parse_args(ctx, _own_first(list(args)))
+
+
+app = typer.Typer(
+    name="orbistem",
+    cls=_AnywhereGroup,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        print(f"orbistem {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Print the version and stop.", is_eager=True, callback=_print_version),
+    ] = False,
+    verbose: Annotated[int, typer.Option("-v", "--verbose", count=True, help="Say what is done; -vv: all.")] = 0,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Say nothing but errors.")] = False,
+    log_file: Annotated[
+        Path | None, typer.Option("--log-file", help="Write a detailed log into this file.", metavar="FILE")
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print a machine-readable summary on stdout.")
+    ] = False,
+) -> None:
+    """Find what breaks the symmetry of a material, from its diffraction patterns.
+
+    Progress goes to stderr. Exit status: 0 well; 2 wrong use or unusable input (one sentence says what to
+    do); 130 interrupted; 1 a bug of ours.
+    """
+    del version  # its callback has ended the program
+    open_session(verbose=verbose, quiet=quiet, as_json=as_json, log_file=log_file)
+
+
+for _name, _command in (
+    ("demo", demo_command),
+    ("info", info_command),
+    ("simulate", simulate_command),
+    ("fit", fit_command),
+    ("transform", transform_command),
+    ("verify", verify_command),
+):
+    app.command(_name, epilog=EPILOG)(_command)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the program and end the process with its exit status."""
+    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run the program; return its exit status."""
+    _use_utf8()
+    command = typer.main.get_command(app)
+    try:
+        status = command.main(args=list(arguments), prog_name="orbistem", standalone_mode=False)
+    except KeyboardInterrupt:
+        return _interrupted()
+    except OrbistemError as error:
+        return _wrong(error)
+    except BrokenPipeError:
+        return OK  # whoever read our output has seen enough
+    except OSError as error:
+        told = disk_error(error, Path(str(error.filename or "the output")))
+        return _wrong(told) if "disk full" in str(told) or "permission" in str(told) else _bug()
+    except Exception as error:
+        return _of_parser(error)
+    return status if isinstance(status, int) else OK
+
+
+def _of_parser(error: Exception) -> int:
+    """Errors of the option parser, by their protocol: it may come from Click, or from Typer's copy of it."""
+    name = type(error).__name__
+    if name == "Abort":
+        return _interrupted()
+    if name == "Exit":
+        return int(getattr(error, "exit_code", OK))
+    if hasattr(error, "format_message") and hasattr(error, "exit_code"):
+        text = str(error.format_message()).strip()
+        if name == "NoArgsIsHelpError":
+            sys.stderr.write(f"{text}\n")
+        else:
+            where = getattr(getattr(error, "ctx", None), "command_path", "orbistem")
+            sys.stderr.write(f"orbistem: {text.rstrip('.')}; see {where} --help\n")
+        return WRONG
+    return _bug()
+
+
+def _wrong(error: OrbistemError) -> int:
+    sys.stderr.write(f"orbistem: {error}\n")
+    logger.debug("stopped", exc_info=error)
+    return WRONG
+
+
+def _interrupted() -> int:
+    sys.stderr.write("orbistem: interrupted; after fit, the same command with --resume goes on\n")
+    return INTERRUPTED
+
+
+def _bug() -> int:
+    if current().quiet:
+        traceback.print_exc(limit=1)
+    else:
+        traceback.print_exc()
+    sys.stderr.write("orbistem: this is a bug of ours; please report it with the lines above\n")
+    return BUG
+
+
+def _own_first(arguments: list[str]) -> list[str]:
+    own: list[str] = []
+    rest: list[str] = []
+    waiting = iter(arguments)
+    for argument in waiting:
+        if argument == "--":
+            rest += [argument, *waiting]
+        elif argument in _FLAGS or argument.split("=")[0] in _WITH_VALUE:
+            own.append(argument)
+            if argument in _WITH_VALUE:
+                own += [value for value in [next(waiting, None)] if value is not None]
+        else:
+            rest.append(argument)
+    return own + rest
+
+
+def _use_utf8() -> None:
+    """Units and file names print everywhere, also into a pipe on Windows."""
+    for stream in (sys.stdout, sys.stderr):
+        encoding = getattr(stream, "encoding", None) or ""
+        if hasattr(stream, "reconfigure") and encoding.lower().replace("-", "") != "utf8":
+            stream.reconfigure(errors="replace")

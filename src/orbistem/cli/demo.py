@@ -1,0 +1,67 @@
+"""`orbistem demo`: simulate graphene with a vacancy, analyse it, write the report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from orbistem.cli.console import current, say
+from orbistem.cli.fit import report_result
+from orbistem.cli.options import Overwrite
+
+NAME = "graphene-vacancy"
+DOSE = 1e5
+SCAN_SHAPE = (64, 64)
+DETECTOR_PX = 64
+
+
+def demo_command(
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write.", metavar="DIR")] = Path(
+        "orbistem-demo"
+    ),
+    overwrite: Overwrite = False,
+    seed: Annotated[int, typer.Option(help="Seed of all that is random.")] = 0,
+) -> None:
+    """Simulate graphene with a vacancy (abTEM), analyse it and write the report: two minutes on two cores."""
+    from orbistem.durable import disk_error, recover
+    from orbistem.pipeline.workplace import check_free
+    from orbistem.simulate import find_recipe, simulate
+
+    find_recipe(NAME)
+    recover(output)
+    check_free(output, overwrite=overwrite)
+    inputs = output.absolute().with_name(f"{output.absolute().name}-input")
+    try:
+        inputs.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise disk_error(error, inputs) from error
+    source = inputs / f"{NAME}.hspy"
+    from orbistem.config import FitConfig
+    from orbistem.io import open_scan, save_scan
+    from orbistem.pipeline.fit import fit
+
+    with current().progress() as progress:
+        scan, truth = simulate(
+            NAME, seed=seed, dose=DOSE, scan_shape=SCAN_SHAPE, detector_px=DETECTOR_PX, progress=progress
+        )
+        save_scan(scan, source)
+        truth.save(source.with_suffix(".truth.nc"))
+        result = fit(
+            open_scan(source),
+            config=FitConfig(seed=seed),
+            directory=output,
+            progress=progress,
+            overwrite=overwrite,
+        )
+    report_result("demo", result, output)
+    say("")
+    say(
+        "The latent maps repeat with the lattice: each latent says what the local structure is, however it is "
+        "turned, and the vacancy is where the repeat is broken."
+    )
+    say("The angle map says how it is turned: colours run once around every atom and every hexagon.")
+    say(
+        f"The simulated scan and what is true about it are in {inputs}; the report explains every number."
+    )

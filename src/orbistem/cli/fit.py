@@ -1,0 +1,198 @@
+"""`orbistem fit FILE -o DIR`: prepare, reduce, train, map, report."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from orbistem.cli.console import current, emit_json, say
+from orbistem.cli.options import (
+    Dataset,
+    DType,
+    FrameGap,
+    Gain,
+    Mask,
+    Memory,
+    NThreads,
+    Offset,
+    OutputFolder,
+    Overwrite,
+    Positions,
+    Shape,
+    SourceFile,
+    open_with,
+    parse_numbers,
+    with_file_options,
+)
+
+if TYPE_CHECKING:
+    from orbistem.config import FitConfig
+    from orbistem.result import Result
+
+BACKGROUNDS = ("learned", "mean", "azimuthal", "none")
+
+
+def fit_command(
+    source: SourceFile,
+    output: OutputFolder,
+    config: Annotated[Path | None, typer.Option(help="Options from a TOML file.", metavar="TOML")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")] = False,
+    overwrite: Overwrite = False,
+    scheduler: Annotated[
+        str | None, typer.Option(help="Read on the workers of a Dask scheduler.", metavar="tcp://HOST:PORT")
+    ] = None,
+    latent_dim: Annotated[int | None, typer.Option(help="Number of latents (default 3).")] = None,
+    group: Annotated[
+        str | None, typer.Option(help="Turns that make patterns equal: SO2, O2, C2 to C6, D2 to D6 (default SO2).")
+    ] = None,
+    background: Annotated[
+        str | None,
+        typer.Option(
+            help="Static background: learned (default), mean, azimuthal, none, or a FILE with a vacuum pattern.",
+            metavar="NAME|FILE",
+        ),
+    ] = None,
+    whiten: Annotated[str | None, typer.Option(help="auto (default), poisson or sqrt.")] = None,
+    normalise: Annotated[
+        str | None, typer.Option(help="none (default), or total: for a beam that drifts.")
+    ] = None,
+    centre: Annotated[
+        str | None, typer.Option(help="Pattern centre in pixels, else found.", metavar="Y,X")
+    ] = None,
+    reference: Annotated[
+        str | None,
+        typer.Option(help="Region of the scan that orientations are measured against.", metavar="Y0,Y1,X0,X1"),
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of all that is random (default 0).")] = None,
+    dataset: Dataset = None,
+    positions: Positions = None,
+    shape: Shape = None,
+    dtype: DType = None,
+    offset: Offset = None,
+    frame_gap: FrameGap = None,
+    mask: Mask = None,
+    gain: Gain = None,
+    memory: Memory = None,
+    threads: NThreads = None,
+) -> None:
+    """Analyse a scan: maps, model and report in DIR."""
+    from orbistem.config import FitConfig
+    from orbistem.pipeline.workplace import check_free
+    from orbistem.durable import recover
+    from orbistem.stream import Distributed
+
+    options = FitConfig() if config is None else FitConfig.load(config)
+    options = with_file_options(
+        options,
+        dataset=dataset,
+        positions=positions,
+        shape=shape,
+        dtype=dtype,
+        offset=offset,
+        frame_gap=frame_gap,
+        mask=mask,
+        gain=gain,
+        memory=memory,
+        threads=threads,
+    )
+    options = _with_fit_options(
+        options,
+        latent_dim=latent_dim,
+        group=group,
+        background=background,
+        whiten=whiten,
+        normalise=normalise,
+        centre=centre,
+        reference=reference,
+        seed=seed,
+    )
+    recover(output)
+    check_free(output, overwrite=overwrite)  # before anything is read
+    scan = open_with(source, options)
+    from orbistem.pipeline.fit import fit
+
+    with current().progress() as progress:
+        result = fit(
+            scan,
+            config=options,
+            directory=output,
+            runner=None if scheduler is None else Distributed(scheduler),
+            progress=progress,
+            resume=resume,
+            overwrite=overwrite,
+        )
+    report_result("fit", result, output)
+
+
+def report_result(command: str, result: Result, output: Path) -> None:
+    """Tell what a run has found, to people or to machines."""
+    run = result.run
+    emit_json(
+        command,
+        {
+            "directory": str(output),
+            "report": str(output / "report.html"),
+            "active_units": (run.get("training") or {}).get("active_units"),
+            "kept_coefficients": (run.get("training") or {}).get("kept_coefficients"),
+            "problems": run.get("problems"),
+            "certificate": run.get("certificate"),
+            "timings_s": run.get("timings_s"),
+            "centre": run.get("centre"),
+            "noise": run.get("noise"),
+            "whitening": run.get("whitening"),
+            "scores": run.get("scores"),
+        },
+    )
+    for text in run.get("words") or ():
+        say(text)
+    certificate = run.get("certificate") or {}
+    if certificate.get("sentence"):
+        say(certificate["sentence"])
+    for problem in run.get("problems") or ():
+        say(f"Problem: {problem}")
+    say(f"Open {output / 'report.html'} in a browser; the maps are in {output / 'maps.nc'}.")
+
+
+def _with_fit_options(
+    options: FitConfig,
+    *,
+    latent_dim: int | None,
+    group: str | None,
+    background: str | None,
+    whiten: str | None,
+    normalise: str | None,
+    centre: str | None,
+    reference: str | None,
+    seed: int | None,
+) -> FitConfig:
+    from orbistem.errors import OptionError
+    from orbistem.groups import Group
+
+    if group is not None and Group.from_name(group).name != "SO2":
+        raise OptionError(f"group: want SO2, got {group}; other groups are not available yet, leave out --group")
+    model: dict[str, Any] = {}
+    if latent_dim is not None:
+        model["net"] = replace(options.model.net, latent_dim=latent_dim)
+    prepare: dict[str, Any] = {
+        "whiten": whiten,
+        "normalise": normalise,
+        "centre_px": None if centre is None else parse_numbers("centre", centre, (2,), float),
+        "reference": None if reference is None else parse_numbers("reference", reference, (4,), int),
+    }
+    if background in BACKGROUNDS:
+        model["background"] = background
+    elif background is not None:
+        if not Path(background).exists():
+            raise OptionError(
+                f"background: want {', '.join(BACKGROUNDS)} or an existing file, got {background}; correct it"
+            )
+        model["background"] = "none"
+        prepare["background"] = background
+    options = options.replace(
+        model=replace(options.model, **{k: v for k, v in model.items() if v is not None}),
+        prepare=replace(options.prepare, **{k: v for k, v in prepare.items() if v is not None}),
+    )
+    return options if seed is None else options.replace(seed=seed)
