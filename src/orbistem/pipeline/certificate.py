@@ -157,7 +157,7 @@ def _sentence(
         text += f" ({_percent(pixels)} where the pixels themselves are turned, which also blurs them; "
         text += f"noise alone: {_percent(noise)})"
     if np.isfinite(angle):
-        text += f", and its angle by the turn to within {angle:.2g}°"
+        text += f", and its angle by the turn to within {max(angle, 0.01):.2g}°"
     agree = {True: " Trainings from different starts agree.", False: " Trainings from different starts differ."}
     return text + "." + (agree[restarts_agree] if restarts_agree is not None else "")
 

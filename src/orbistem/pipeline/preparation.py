@@ -22,7 +22,7 @@ from orbistem.scan import Scan
 from orbistem.stream import Runner
 from orbistem.units import normalise_unit
 
-__all__ = ["MIN_PATTERNS", "Preparation", "block_size_for", "measure", "prepare"]
+__all__ = ["MIN_PATTERNS", "Preparation", "as_sentence", "block_size_for", "measure", "prepare"]
 
 MIN_PATTERNS = 32
 """With fewer usable patterns nothing is trained."""
@@ -224,15 +224,15 @@ def _words(scan: Scan, found: Preparation, scale_words: str | None) -> tuple[str
         )
     if scale_words:
         words.append(scale_words)
-    words += [_sentence(note) for note in found.mask.notes]
-    words.append(_sentence(f"Counts: {counts.why}"))
+    words += [as_sentence(note) for note in found.mask.notes]
+    words.append(as_sentence(f"Counts: {counts.why}"))
     if counts.gain is not None:
         words.append(f"The mean pattern holds {counts.dose:.4g} electrons.")
     if found.plan.normalise == "total":
         words.append(
             "Every pattern was scaled to the same total, as asked for; the noise was scaled with it."
         )
-    words.append(_sentence(found.whitening.why))
+    words.append(as_sentence(found.whitening.why))
     return tuple(words)
 
 
@@ -241,11 +241,11 @@ def _article(method: str) -> str:
 
 
 def _problems(scan: Scan, found: Preparation) -> tuple[str, ...]:
-    problems = [_sentence(text) for text in scan.provenance.warnings]
-    problems += [_sentence(part.problem) for part in (found.centre, found.mask) if part.problem]
-    problems += [_sentence(text) for text in found.counts.warnings]
+    problems = [as_sentence(text) for text in scan.provenance.warnings]
+    problems += [as_sentence(part.problem) for part in (found.centre, found.mask) if part.problem]
+    problems += [as_sentence(text) for text in found.counts.warnings]
     if found.counts.problem:
-        problems.append(_sentence(found.counts.problem))
+        problems.append(as_sentence(found.counts.problem))
     if not found.trainable:
         problems.append(
             f"Nothing was trained: want at least {MIN_PATTERNS} usable patterns, got {found.moments.n}; "
@@ -254,6 +254,7 @@ def _problems(scan: Scan, found: Preparation) -> tuple[str, ...]:
     return tuple(problems)
 
 
-def _sentence(text: Any) -> str:
+def as_sentence(text: Any) -> str:
+    """The text with a capital in front and a full stop at its end."""
     text = str(text).strip()
     return (text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")) if text else ""

@@ -18,6 +18,7 @@ from orbistem.durable import atomic_write_text, sha256_file, sha256_tree
 from orbistem.errors import InputError
 from orbistem.harmonics.steerable_pca import SteerableBasis
 from orbistem.pipeline.preparation import Preparation
+from orbistem.pipeline.workplace import STATE_FOLDER
 from orbistem.result import plain
 from orbistem.scan import Scan
 
@@ -99,7 +100,7 @@ def file_checksums(directory: Path) -> dict[str, str]:
     """SHA-256 of every file of a run but run.json; a Zarr folder counts as one."""
     found = {}
     for entry in sorted(directory.iterdir()):
-        if entry.name == RUN_NAME or entry.name.startswith("."):
+        if entry.name in (RUN_NAME, STATE_FOLDER) or entry.name.startswith("."):
             continue
         if entry.suffix == ".zarr":
             found[entry.name] = _tree_checksum(entry)

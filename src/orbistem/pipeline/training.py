@@ -17,7 +17,7 @@ from orbistem.metrics import active_units
 from orbistem.models.orbit import OrbitVAE
 from orbistem.models.protocol import Encoding, Restart, TrainingReport
 from orbistem.pipeline.maps import sort_latents
-from orbistem.pipeline.preparation import Preparation
+from orbistem.pipeline.preparation import Preparation, as_sentence
 from orbistem.pipeline.reduction import Reduced
 from orbistem.plan import Plan
 from orbistem.progress import Progress
@@ -196,15 +196,13 @@ def _say(report: TrainingReport, active: tuple[bool, ...]) -> tuple[tuple[str, .
             f"{n_active} of {n} latents carry information; "
             + ("one carries nothing." if dead == 1 else f"{dead} carry nothing."),
         )
-    else:
-        words = (*words, f"All {n} latents carry information." if n > 1 else "The latent carries information.")
     return words, tuple(problems)
 
 
 def _listed(texts: Any) -> tuple[str, ...]:
     if not texts:
         return ()
-    return (str(texts),) if isinstance(texts, str) else tuple(str(text) for text in texts)
+    return tuple(as_sentence(text) for text in ((texts,) if isinstance(texts, str) else texts))
 
 
 def _background(plan: Plan, config: FitConfig, reduced: Reduced) -> NDArray[np.complex64] | None:

@@ -91,14 +91,15 @@ class TrainedModel:
         Encoding
             One row a position, in flat scan order; NaN where the pattern is not usable.
         """
-        parts = []
+        kept, flags = [], []
         for frames, measured in _blocks(source):
             usable = measured & usable_frames(frames, self.plan.pixel_valid)
-            kept = np.zeros((len(frames), self.basis.n_kept), np.complex64)
+            rows = np.zeros((len(frames), self.basis.n_kept), np.complex64)
             if usable.any():
-                kept[usable] = self.coefficients(frames[usable])
-            parts.append(self.encode_coefficients(kept, usable))
-        return join_encodings(parts)
+                rows[usable] = self.coefficients(frames[usable])
+            kept.append(rows)
+            flags.append(usable)
+        return self.encode_coefficients(np.concatenate(kept), np.concatenate(flags))
 
     def encode_coefficients(
         self, coefficients: NDArray[np.complexfloating[Any, Any]], usable: Bools | None = None
@@ -106,12 +107,12 @@ class TrainedModel:
         """Latents and angle of kept coefficients (n, K); rows that are not usable give NaN."""
         usable = np.ones(len(coefficients), np.bool_) if usable is None else usable
         rows = np.flatnonzero(usable)
+        if not len(rows):
+            return _nothing(len(coefficients), self.latent_dim)
         parts = []
         for start in range(0, len(rows), ENCODE_BLOCK):
             some = np.asarray(coefficients[rows[start : start + ENCODE_BLOCK]], np.complex64)
             parts.append(self.vae.encode(some if self.background is None else some - self.background))
-        if not parts:
-            return _nothing(len(coefficients), self.latent_dim)
         found = join_encodings(parts)
         order, sign = list(self.latent_order), np.asarray(self.latent_sign, np.float32)
         sorted_ = {"z": found.z[:, order] * sign, "z_sd": found.z_sd[:, order]}
