@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from orbistem.harmonics.analyser import Analyser
+from orbistem.harmonics.circular import real_waves
 from orbistem.harmonics.steerable_pca import SteerableBasis
 
 
@@ -19,7 +20,8 @@ class BasisPatterns:
     analysis
         Real, shape (2 k, pixel): real and imaginary part of each coefficient from the pixels.
     synthesis
-        Real, shape (pixel, 2 k): the smallest pattern with given coefficients.
+        Real, shape (pixel, 2 k): the smallest pattern with given coefficients (where rings are
+        incomplete: a smooth one).
     detector_shape
         (ky, kx).
     """
@@ -47,29 +49,38 @@ def basis_patterns(analyser: Analyser, basis: SteerableBasis, *, weight: np.ndar
     weight
         The weight that `analyser` was made with, shape (ky, kx); its zeros are pixels without a value.
     """
-    shape = analyser.grid.detector_shape
-    n_pixels = shape[0] * shape[1]
+    grid = analyser.grid
+    n_pixels = grid.detector_shape[0] * grid.detector_shape[1]
     analysis = np.zeros((2 * basis.n_kept, n_pixels))
+    smooth = np.zeros((2 * basis.n_kept, n_pixels))
     flat_weight = np.asarray(weight, dtype=np.float64).ravel()
-    for j, ring in enumerate(analyser.maps):
-        if not ring.n_orders:
+    inverse = np.divide(1.0, flat_weight, out=np.zeros(n_pixels), where=flat_weight > 0)
+    for j, (ring_map, ring) in enumerate(zip(analyser.maps, grid.rings, strict=True)):
+        if not ring_map.n_orders:
             continue
-        pixels = analyser.gather[ring.start : ring.stop]
-        inverse = np.where(
-            flat_weight[pixels] > 0, 1 / np.where(flat_weight[pixels] > 0, flat_weight[pixels], 1), 0
-        )
-        matrix = ring.matrix * inverse[:, None]
-        for k, m in enumerate(basis.order):
-            if m >= ring.n_orders or basis.vectors[k, j] == 0:
-                continue
-            if m == 0:
-                analysis[2 * k, pixels] += basis.vectors[k, j] * matrix[:, 0]
-            else:
-                analysis[2 * k, pixels] += basis.vectors[k, j] * matrix[:, 2 * m - 1]
-                analysis[2 * k + 1, pixels] += basis.vectors[k, j] * matrix[:, 2 * m]
-    gram = analysis @ analysis.T
+        pixels = analyser.gather[ring_map.start : ring_map.stop]
+        matrix = ring_map.matrix * inverse[pixels][:, None]
+        _add_ring(analysis, pixels, matrix, basis, j)
+        if ring.complete:
+            _add_ring(smooth, pixels, matrix, basis, j)
+        else:  # its matrix reads additional pixel noise that must not be drawn
+            plain = ring.hat[:, None] * real_waves(ring.azimuth_rad, ring.n_orders)
+            _add_ring(smooth, ring.pixels, plain, basis, j)
+    gram = analysis @ smooth.T
     gram[np.diag_indices_from(gram)] += 1e-12 * np.trace(gram) / max(len(gram), 1)
-    silent = np.diag(analysis @ analysis.T) == 0
+    silent = np.flatnonzero(~analysis.any(axis=1))
     gram[silent, silent] = 1.0
-    synthesis = np.linalg.solve(gram, analysis).T
-    return BasisPatterns(analysis=analysis, synthesis=synthesis, detector_shape=shape)
+    synthesis = smooth.T @ np.linalg.inv(gram)
+    return BasisPatterns(analysis=analysis, synthesis=synthesis, detector_shape=grid.detector_shape)
+
+
+def _add_ring(
+    rows: np.ndarray, pixels: np.ndarray, matrix: np.ndarray, basis: SteerableBasis, ring: int
+) -> None:
+    """Add one ring's share to the rows (2 k, pixel) of all coefficients that use it."""
+    for k, m in enumerate(basis.order):
+        if m > 0 and 2 * m < matrix.shape[1]:
+            rows[2 * k, pixels] += basis.vectors[k, ring] * matrix[:, 2 * m - 1]
+            rows[2 * k + 1, pixels] += basis.vectors[k, ring] * matrix[:, 2 * m]
+        elif m == 0:
+            rows[2 * k, pixels] += basis.vectors[k, ring] * matrix[:, 0]

@@ -1,0 +1,333 @@
+"""How an OrbitVAE is fitted: short trainings compare the starts, a long one goes on from the better."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from orbistem.harmonics.steerable_pca import SteerableBasis
+from orbistem.models.angle import Orders, make_orders
+from orbistem.models.checkpoint import load_done, load_state, save_done, save_state
+from orbistem.models.infer import encode_batch, infer_all
+from orbistem.models.objective import OrbitProblem
+from orbistem.models.orbit import LIBRARY_SIZE, LatentFrame, OrbitVAE, OrbitVAEOptions, as_pairs
+from orbistem.models.orbit_vae import OrbitNet, make_net
+from orbistem.models.protocol import Restart, TrainingReport
+from orbistem.models.train import State, TrainOptions, begin, train
+from orbistem.progress import Progress, Silent
+
+SCOUT_ROUNDS = 5
+FRAME_PATTERNS = 4096
+"""Patterns whose posterior sets the reported latent frame; more change it by less than 2 %."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Data:
+    pairs: np.ndarray
+    train: jax.Array
+    heldout: jax.Array
+    mean: np.ndarray
+    orders: Orders
+    eigenvalue: np.ndarray
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Outcome:
+    net: OrbitNet
+    model_error: Any
+    restart: Restart
+    patterns_per_s: float
+    first_round_s: float
+
+
+def fit_orbit_vae(
+    coefficients: np.ndarray,
+    *,
+    basis: SteerableBasis,
+    options: OrbitVAEOptions,
+    seed: int,
+    progress: Progress | None,
+    checkpoint: Path | None,
+) -> tuple[OrbitVAE, TrainingReport]:
+    """See `OrbitVAE.fit`."""
+    progress = progress or Silent()
+    began = time.perf_counter()
+    data = _split(coefficients, basis, share=options.heldout_share, seed=seed)
+    starts = {"learned": ("mean", "zero"), "mean": ("mean",)}.get(options.background, ("zero",))
+    scout = replace(options.train, steps=min(options.scout_steps, options.train.steps), rounds=SCOUT_ROUNDS)
+    n_scouts = len(starts) if len(starts) > 1 else 1
+    total = n_scouts * scout.steps + options.train.steps
+    progress.start("train", total)
+    try:
+        scouts = [
+            _stage(
+                data,
+                options,
+                scout,
+                start,
+                seed=seed + 101 * i,
+                stage=i,
+                progress=progress,
+                checkpoint=checkpoint,
+            )
+            for i, start in enumerate(starts)
+        ]
+        best = max(scouts, key=lambda outcome: outcome.restart.heldout)
+        main = _stage(
+            data,
+            options,
+            options.train,
+            best.restart.start,
+            seed=seed + 1009,
+            stage=len(starts),
+            progress=progress,
+            checkpoint=checkpoint,
+        )
+    finally:
+        progress.finish()
+    model = _finish(main, data, options, seed=seed)
+    agreement = _agreement(model, _finish(best, data, options, seed=seed), data)
+    problem = _problem(model, best, main)
+    report = TrainingReport(
+        steps=sum(o.restart.steps for o in (*scouts, main)),
+        patterns_per_s=main.patterns_per_s,
+        first_epoch_s=scouts[0].first_round_s,
+        kept_coefficients=basis.n_kept,
+        active=tuple(bool(x) for x in model.active),
+        heldout_evidence=main.restart.heldout,
+        restarts=tuple(o.restart for o in (*scouts, main)),
+        agreement=agreement,
+        problem=problem,
+        words=_words(model, scouts, main, agreement, time.perf_counter() - began),
+    )
+    return model, report
+
+
+def _split(coefficients: np.ndarray, basis: SteerableBasis, *, share: float, seed: int) -> _Data:
+    pairs = as_pairs(coefficients)
+    order = np.random.default_rng(seed).permutation(len(pairs))
+    n_heldout = min(max(8, round(share * len(pairs))), 4096, len(pairs) // 4)
+    orders = make_orders(basis.order)
+    return _Data(
+        pairs=pairs,
+        train=jnp.asarray(pairs[order[n_heldout:]]),
+        heldout=jnp.asarray(pairs[order[:n_heldout]]),
+        mean=pairs.mean(axis=0, dtype=np.float64),
+        orders=orders,
+        eigenvalue=np.asarray(basis.eigenvalue),
+    )
+
+
+def _stage(
+    data: _Data,
+    options: OrbitVAEOptions,
+    train_options: TrainOptions,
+    start: str,
+    *,
+    seed: int,
+    stage: int,
+    progress: Progress,
+    checkpoint: Path | None,
+) -> _Outcome:
+    """One training from a given start; goes on from a checkpoint where there is one."""
+    offset = data.mean if start == "mean" else np.zeros_like(data.mean)
+    key_net, key_train = jax.random.split(jax.random.key(seed))
+    net = make_net(data.eigenvalue, data.orders, start=offset, options=options.net, key=key_net)
+    problem = OrbitProblem(
+        data.orders,
+        data.eigenvalue,
+        n_patterns=len(data.train),
+        options=options.net,
+        train_offset=options.background == "learned",
+    )
+    moved, static = eqx.partition(net, eqx.is_inexact_array)
+    state = begin(net, problem.limit, key=key_train, options=train_options)
+    history: tuple[tuple[int, float, float], ...] = ()
+    best = None
+    if checkpoint is not None:
+        done = load_done(checkpoint, stage=stage, like=(moved, problem.limit))
+        if done is not None:
+            progress.advance(train_options.steps)
+            return _Outcome(
+                net=eqx.combine(done[0], static),
+                model_error=done[1],
+                restart=done[2],
+                patterns_per_s=0.0,
+                first_round_s=0.0,
+            )
+        found = load_state(checkpoint, stage=stage, like=state)
+        if found is not None:
+            state, history, best = found
+    reached = [int(state.step)]
+    progress.advance(reached[0])
+
+    def on_round(
+        step: int, now: State, rows: list[tuple[int, float, float]], so_far: tuple[float, Any, Any]
+    ) -> None:
+        if checkpoint is not None:
+            save_state(checkpoint, stage=stage, state=now, history=rows, best=so_far)
+        progress.advance(step - reached[0], note=f"held-out evidence {rows[-1][2]:.1f} nats")
+        reached[0] = step
+
+    trained = train(
+        problem,
+        state,
+        static,
+        data=data.train,
+        heldout=data.heldout,
+        options=train_options,
+        on_round=on_round,
+        history=history,
+        best=best,
+    )
+    restart = Restart(
+        start=start,
+        seed=seed,
+        steps=train_options.steps,
+        heldout=trained.heldout,
+        curve_step=trained.curve_step,
+        curve_train=trained.curve_train,
+        curve_heldout=trained.curve_heldout,
+    )
+    if checkpoint is not None:
+        kept = eqx.filter(trained.params, eqx.is_inexact_array)
+        save_done(checkpoint, stage=stage, params=kept, extra=trained.extra, restart=restart)
+    return _Outcome(
+        net=trained.params,
+        model_error=trained.extra,
+        restart=restart,
+        patterns_per_s=trained.patterns_per_s,
+        first_round_s=trained.first_round_seconds,
+    )
+
+
+def _finish(outcome: _Outcome, data: _Data, options: OrbitVAEOptions, *, seed: int) -> OrbitVAE:
+    """Library of templates and the frame of the reported latents."""
+    rng = np.random.default_rng(seed)
+    some = np.sort(rng.permutation(len(data.pairs))[:FRAME_PATTERNS])
+    batch = 256
+    entries = some[np.linspace(0, len(some) - 1, min(LIBRARY_SIZE, len(some))).astype(int)]
+    library = np.concatenate(
+        [
+            np.asarray(encode_batch(outcome.net, _padded(data.pairs[entries[i : i + batch]], batch)))[
+                : len(entries[i : i + batch])
+            ]
+            for i in range(0, len(entries), batch)
+        ]
+    )
+    model_error = np.asarray(outcome.model_error)
+    found = infer_all(
+        outcome.net,
+        data.pairs[some],
+        model_error,
+        library,
+        data.orders,
+        steps=options.refine_steps,
+        n_samples=options.samples,
+    )
+    frame = latent_frame(found["z"], found["covariance"])
+    return OrbitVAE(
+        outcome.net,
+        model_error=model_error,
+        library=library,
+        frame=frame,
+        orders=data.orders,
+        eigenvalue=data.eigenvalue,
+        options=options,
+    )
+
+
+def _padded(pairs: np.ndarray, batch: int) -> jax.Array:
+    return jnp.asarray(np.concatenate([pairs, np.zeros((batch - len(pairs), *pairs.shape[1:]), pairs.dtype)]))
+
+
+def latent_frame(z: np.ndarray, covariance: np.ndarray) -> LatentFrame:
+    """Axes along which the latents are uncorrelated, in units of their median posterior sd.
+
+    Solves cov(z) w = λ S w with S the median posterior covariance; sorted by activity √λ, the sign
+    makes the skewness positive.
+
+    Parameters
+    ----------
+    z
+        Posterior means (n, d).
+    covariance
+        Posterior covariances (n, d, d).
+    """
+    from scipy.linalg import eigh
+
+    d = z.shape[1]
+    centre = z.mean(axis=0)
+    spread = np.atleast_2d(np.cov(z.T)) + 1e-12 * np.eye(d)
+    noise = np.median(covariance, axis=0)
+    noise = (noise + noise.T) / 2
+    level, axes = np.linalg.eigh(noise)
+    noise = (axes * np.maximum(level, 1e-10)) @ axes.T
+    values, matrix = eigh(spread, noise)
+    values, matrix = values[::-1], matrix[:, ::-1]
+    y = (z - centre) @ matrix
+    skewness = np.sum((y - y.mean(axis=0)) ** 3, axis=0)
+    matrix = matrix * np.where(skewness < 0, -1.0, 1.0)
+    return LatentFrame(centre=centre, matrix=matrix, activity=np.sqrt(np.maximum(values, 0)))
+
+
+def _agreement(model: OrbitVAE, other: OrbitVAE, data: _Data) -> float | None:
+    """How much of one training's latents another one predicts, by nearest neighbours, cross-validated."""
+    from scipy.spatial import cKDTree
+
+    n = min(len(data.pairs), 2048)
+    coefficients = data.pairs[:n, :, 0] + 1j * data.pairs[:n, :, 1]
+    mine, theirs = model.encode_fast(coefficients), other.encode_fast(coefficients)
+    mine, theirs = mine[:, model.active], theirs[:, other.active]
+    if not mine.shape[1] or not theirs.shape[1] or n < 32:
+        return None
+    neighbours = cKDTree(theirs).query(theirs, k=9)[1][:, 1:]
+    left = mine - mine[neighbours].mean(axis=1)
+    return float(np.clip(1 - np.sum(left**2) / np.sum((mine - mine.mean(axis=0)) ** 2), 0, 1))
+
+
+def _problem(model: OrbitVAE, scout: _Outcome, main: _Outcome) -> str | None:
+    if not model.active.any():
+        return (
+            "no latent rises above its own uncertainty: at this dose the patterns show no structure that "
+            "repeats up to a turn; bin the scan, raise the dose, or check the centre"
+        )
+    if main.restart.heldout < scout.restart.heldout - 1.0:
+        return (
+            "the long training ended below a short one on held-out patterns; more patterns, or "
+            "a smaller --latent-dim, would make the model more certain"
+        )
+    return None
+
+
+def _words(
+    model: OrbitVAE, scouts: list[_Outcome], main: _Outcome, agreement: float | None, seconds: float
+) -> tuple[str, ...]:
+    n_active = int(model.active.sum())
+    said = [
+        f"{n_active} of {model.latent_dim} latents are in use; each is given in units of its own median "
+        "uncertainty, so that a difference of 10 is ten standard deviations"
+    ]
+    if n_active < model.latent_dim:
+        enough = "one latent is" if n_active == 1 else f"{n_active} latents are"
+        said.append(f"{enough} enough at this dose; the others stay within their uncertainty")
+    if len(scouts) > 1:
+        scores = ", ".join(f"{o.restart.start} {o.restart.heldout:.1f}" for o in scouts)
+        said.append(
+            f"the static background was learned, started from '{main.restart.start}' "
+            f"(held-out evidence of short trainings, nats per pattern: {scores})"
+        )
+    said.append(
+        f"trained for {main.restart.steps} steps; the parameters with the best held-out evidence "
+        f"({main.restart.heldout:.1f} nats per pattern) were kept ({seconds:.0f} s)"
+    )
+    if agreement is not None:
+        said.append(f"an independent training explains {100 * agreement:.0f} % of the latent variation")
+    return tuple(said)

@@ -1,0 +1,187 @@
+"""Inference with a trained net: encoder, library of templates, refinement, posterior."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from orbistem.models.angle import Orders, correlation, overlap, turn_overlap, waves
+from orbistem.models.orbit_vae import OrbitNet, centred, encode_raw
+from orbistem.models.refine import Refined, refine, sample_posterior
+
+INFER_ANGLES = 192
+MATCH_ANGLES = 72
+ORDERS_TESTED = (2, 3, 4, 6)
+
+
+class Inferred(NamedTuple):
+    """Posterior of each pattern in the net's own latent coordinates."""
+
+    z: Array  # posterior mean (n, d)
+    covariance: Array  # (n, d, d)
+    mode: Array  # (n, d)
+    angle: Array
+    angle_sd: Array
+    angle_order: Array
+    evidence: Array
+    misfit: Array  # |a - b|² at the mode, shot noise units
+    pattern: Array  # posterior mean pattern (n, k, 2), centred
+    waves_re: Array  # posterior mean of exp(imθ), (n, order)
+    waves_im: Array
+
+
+@eqx.filter_jit
+def encode_batch(net: OrbitNet, a: Array, *, n_angles: int = INFER_ANGLES) -> Array:
+    """Encoder's mean of z for raw coefficients (n, k, 2)."""
+    return encode_raw(net, centred(net, a), n_angles=n_angles)[0]
+
+
+@eqx.filter_jit
+def infer_batch(
+    net: OrbitNet,
+    a: Array,
+    model_error: Array,
+    library: Array,
+    orders: Orders,
+    key: Array,
+    *,
+    steps: int,
+    n_samples: int,
+) -> Inferred:
+    """Full inference for one batch.
+
+    Two starts are refined, the encoder's z and the z of the library whose template fits best; the one
+    with the lower misfit goes on.
+
+    Parameters
+    ----------
+    a
+        Raw coefficients (n, k, 2).
+    library
+        Latent vectors spread over the scan, (entry, d).
+    """
+    a = centred(net, a)
+    mean, _ = encode_raw(net, a, n_angles=INFER_ANGLES)
+    first = refine(net.decoder, a, mean, model_error, orders, steps=steps, n_angles=INFER_ANGLES)
+    nearest = _best_template(net, a, model_error, library, orders)
+    second = refine(net.decoder, a, nearest, model_error, orders, steps=steps, n_angles=INFER_ANGLES)
+    better = _joint(net, a, second, model_error, orders) < _joint(net, a, first, model_error, orders)
+    refined = Refined(
+        jnp.where(better[:, None], second.z, first.z),
+        jnp.where(better, second.angle, first.angle),
+        jnp.where(better[:, None, None], second.curvature, first.curvature),
+    )
+    posterior = sample_posterior(
+        net.decoder, a, refined, model_error, orders, n_samples=n_samples, n_angles=144, key=key
+    )
+    template = net.decoder(refined.z)
+    plain = overlap(a, template, orders)
+    turned = turn_overlap(plain, refined.angle, orders)
+    misfit = plain.total - 2 * jnp.sum(turned.re, axis=-1)
+    sigma = jnp.sqrt(1 + model_error)[:, None]
+    inner = overlap(a / sigma, template / sigma, orders)
+    order, sd, re, im = _angle_summary(inner, refined.angle, orders)
+    return Inferred(
+        posterior.mean,
+        posterior.covariance,
+        refined.z,
+        refined.angle,
+        sd,
+        order,
+        posterior.evidence,
+        misfit,
+        posterior.pattern,
+        re,
+        im,
+    )
+
+
+def _joint(net: OrbitNet, a: Array, refined: Refined, model_error: Array, orders: Orders) -> Array:
+    precision = jax.lax.rsqrt(1 + model_error)[:, None]
+    inner = overlap(a * precision, net.decoder(refined.z) * precision, orders)
+    turned = turn_overlap(inner, refined.angle, orders)
+    return inner.total / 2 - jnp.sum(turned.re, axis=-1) + jnp.sum(refined.z**2, axis=-1) / 2
+
+
+def _best_template(net: OrbitNet, a: Array, model_error: Array, library: Array, orders: Orders) -> Array:
+    """Z of the library entry that fits best at its best angle."""
+    precision = jax.lax.rsqrt(1 + model_error)[:, None]
+    templates = net.decoder(library) * precision
+    scaled = a * precision
+    size = jnp.sum(templates**2, axis=(-2, -1)) / 2
+    grid = jnp.asarray(waves(orders, MATCH_ANGLES))
+    member = jnp.asarray(orders.member)
+
+    def one(entry: tuple[Array, Array, Array]) -> Array:
+        template, weight, z = entry
+        re = (scaled[..., 0] * template[:, 0] + scaled[..., 1] * template[:, 1]) @ member
+        im = (scaled[..., 1] * template[:, 0] - scaled[..., 0] * template[:, 1]) @ member
+        best = jnp.max(jnp.concatenate([re, im], axis=-1) @ grid, axis=-1)
+        return best - weight - jnp.sum(z**2) / 2
+
+    fit = jax.lax.map(one, (templates, size, library))
+    return library[jnp.argmax(fit, axis=0)]
+
+
+def _angle_summary(inner, angle: Array, orders: Orders) -> tuple[Array, Array, Array, Array]:
+    """Rotation order, width of the peak, posterior waves of the angle.
+
+    The order is the largest n for which turns by 2π/n reach peaks within three nats of the highest one
+    with valleys more than three nats deep between; 0 where all angles stay within three nats.
+    """
+    here = turn_overlap(inner, angle, orders)
+    field = correlation(here, orders, INFER_ANGLES)
+    peak = field[:, 0]
+    order = jnp.ones(peak.shape, jnp.int32)
+    for n in ORDERS_TESTED:
+        related = field[:, INFER_ANGLES // n :: INFER_ANGLES // n]
+        between = field[:, INFER_ANGLES // (2 * n) :: INFER_ANGLES // n]
+        holds = (jnp.min(related, axis=-1) > peak - 3.0) & (jnp.max(between, axis=-1) < peak - 3.0)
+        order = jnp.where(holds, jnp.maximum(order, n), order)
+    flat = jnp.max(field, axis=-1) - jnp.min(field, axis=-1) < 3.0
+    order = jnp.where(flat, 0, order)
+    m = jnp.asarray(orders.present, peak.dtype)
+    curvature = here.re @ (m * m)
+    sd = jnp.where(curvature > 0, jax.lax.rsqrt(jnp.maximum(curvature, 1e-12)), jnp.inf)
+    sd = jnp.where(flat, jnp.pi / jnp.sqrt(3.0), jnp.minimum(sd, jnp.pi / jnp.sqrt(3.0)))
+    weight = jax.nn.softmax(field, axis=-1)
+    both = weight @ jnp.asarray(waves(orders, INFER_ANGLES)).T
+    half = both.shape[-1] // 2
+    re, im = both[:, :half], -both[:, half:]
+    phase = angle[:, None] * m
+    cos, sin = jnp.cos(phase), jnp.sin(phase)
+    return order, sd, re * cos - im * sin, im * cos + re * sin
+
+
+def infer_all(
+    net: OrbitNet,
+    pairs: np.ndarray,
+    model_error: np.ndarray,
+    library: np.ndarray,
+    orders: Orders,
+    *,
+    steps: int = 15,
+    n_samples: int = 32,
+    batch: int = 256,
+    seed: int = 0,
+) -> dict[str, np.ndarray]:
+    """Inference for any number of patterns, in batches of one compiled shape."""
+    parts: list[list[np.ndarray]] = []
+    error = jnp.asarray(model_error, jnp.float32)
+    entries = jnp.asarray(library, jnp.float32)
+    key = jax.random.key(seed)
+    for start in range(0, len(pairs), batch):
+        block = np.asarray(pairs[start : start + batch], dtype=np.float32)
+        n = len(block)
+        if n < batch:
+            block = np.concatenate([block, np.zeros((batch - n, *block.shape[1:]), np.float32)])
+        found = infer_batch(
+            net, jnp.asarray(block), error, entries, orders, key, steps=steps, n_samples=n_samples
+        )
+        parts.append([np.asarray(x)[:n] for x in found])
+    return {name: np.concatenate([p[i] for p in parts]) for i, name in enumerate(Inferred._fields)}

@@ -1,0 +1,120 @@
+"""Networks of the orbit VAE: an exactly invariant encoder and a harmonic decoder."""
+
+from __future__ import annotations
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from orbistem.models.angle import Orders
+
+
+def smooth_gate(x: Array) -> Array:
+    """X (1 + x/sqrt(1 + x²))/2: as smooth as GELU, with one square root instead of a tanh."""
+    return 0.5 * x * (1 + x * jax.lax.rsqrt(1 + x * x))
+
+
+class InvariantEncoder(eqx.Module):
+    """Coefficients → mean and log-variance of z, unchanged by any turn of the pattern.
+
+    Per order one complex linear map to H channels; synthesis on G angles; a pointwise layer; the mean
+    over the angles. Turning the pattern shifts the angles, and a mean does not see a shift.
+    """
+
+    contract: Array  # (order, 2 slot, 2 H)
+    bias: Array
+    hidden: tuple[eqx.nn.Linear, ...]
+    head: eqx.nn.MLP
+    slots: tuple[tuple[int, ...], ...] = eqx.field(static=True)
+    present: tuple[int, ...] = eqx.field(static=True)
+    latent_dim: int = eqx.field(static=True)
+
+    def __init__(
+        self,
+        orders: Orders,
+        *,
+        latent_dim: int,
+        width: int,
+        depth: int,
+        key: PRNGKeyArray,
+    ) -> None:
+        keys = jax.random.split(key, depth + 2)
+        self.slots = _slots(orders)
+        self.present = tuple(int(m) for m in orders.present)
+        self.latent_dim = latent_dim
+        n_orders, n_slots = len(self.slots), len(self.slots[0])
+        n_used = len(orders.of)
+        complex_map = jax.random.normal(keys[0], (2, n_orders, n_slots, width)) / np.sqrt(n_used)
+        re, im = complex_map
+        self.contract = jnp.concatenate(
+            [jnp.concatenate([re, im], axis=-1), jnp.concatenate([-im, re], axis=-1)], axis=1
+        )
+        self.bias = jnp.zeros(width)
+        self.hidden = tuple(eqx.nn.Linear(width, width, key=k) for k in keys[1:-1])
+        self.head = eqx.nn.MLP(width, 2 * latent_dim, width, 1, activation=smooth_gate, key=keys[-1])
+
+    def __call__(self, a: Float[Array, "n k 2"], *, n_angles: int) -> tuple[Array, Array]:
+        """Mean and log-variance of z, each (n, latent_dim), from scaled coefficients (n, k, 2)."""
+        n = a.shape[0]
+        width = self.bias.shape[0]
+        padded = jnp.concatenate([a, jnp.zeros((n, 1, 2), a.dtype)], axis=1)
+        blocks = padded[:, np.asarray(self.slots), :]  # (n, order, slot, 2)
+        blocks = jnp.moveaxis(blocks, 3, 2).reshape(n, len(self.present), -1)
+        channels = jnp.einsum("nmk,mkh->mnh", blocks, self.contract)  # (order, n, 2 H)
+        re, im = channels[..., :width], channels[..., width:]
+        stacked = jnp.concatenate([re, im], axis=0).reshape(2 * len(self.present), n * width)
+        field = (jnp.asarray(_synthesis(self.present, n_angles)) @ stacked).reshape(n_angles * n, width)
+        field = smooth_gate(field + self.bias)
+        for layer in self.hidden:
+            field = smooth_gate(field @ layer.weight.T + layer.bias)
+        pooled = jnp.mean(field.reshape(n_angles, n, width), axis=0)
+        out = jax.vmap(self.head)(pooled)
+        return out[:, : self.latent_dim], jnp.clip(out[:, self.latent_dim :], -16.0, 4.0)
+
+
+class Decoder(eqx.Module):
+    """z → template coefficients in units of the noise, each scaled by the signal it carries."""
+
+    net: eqx.nn.MLP
+    scale: Array  # (k,), not trained
+    real: Array  # (k,), 1 where the order is 0
+
+    def __init__(
+        self,
+        *,
+        latent_dim: int,
+        width: int,
+        depth: int,
+        scale: np.ndarray,
+        order: np.ndarray,
+        key: PRNGKeyArray,
+    ) -> None:
+        self.net = eqx.nn.MLP(latent_dim, 2 * len(order), width, depth, activation=smooth_gate, key=key)
+        self.scale = jnp.asarray(scale, jnp.float32)
+        self.real = jnp.asarray(order == 0, jnp.float32)
+
+    def __call__(self, z: Float[Array, "n d"]) -> Float[Array, "n k 2"]:
+        raw = jax.vmap(self.net)(z).reshape(z.shape[0], -1, 2)
+        scale = jax.lax.stop_gradient(self.scale)
+        real = jax.lax.stop_gradient(self.real)
+        keep = jnp.stack([jnp.ones_like(real), 1 - real], axis=-1)
+        return raw * scale[:, None] * keep
+
+
+def _slots(orders: Orders) -> tuple[tuple[int, ...], ...]:
+    """Index of each order's coefficients, padded with k (an added zero): (order, slot)."""
+    lists = [np.flatnonzero(orders.of == m) for m in orders.present]
+    longest = max(len(rows) for rows in lists)
+    slots = np.full((len(lists), longest), len(orders.of))
+    for row, found in enumerate(lists):
+        slots[row, : len(found)] = found
+    return tuple(tuple(int(k) for k in row) for row in slots)
+
+
+def _synthesis(present: tuple[int, ...], n_angles: int) -> np.ndarray:
+    """Channels of each order → their sum on the grid of angles, (angle, 2 order), float32."""
+    theta = 2 * np.pi * np.arange(n_angles) / n_angles
+    phase = theta[:, None] * np.asarray(present)
+    return np.concatenate([np.cos(phase), -np.sin(phase)], axis=1).astype(np.float32)

@@ -1,0 +1,287 @@
+"""OrbitVAE: coefficients in; what, how turned, and how sure out."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from orbistem.errors import OptionError, ShapeError
+from orbistem.harmonics.steerable_pca import SteerableBasis
+from orbistem.models.angle import Orders, make_orders
+from orbistem.models.infer import encode_batch, infer_all
+from orbistem.models.orbit_vae import OrbitNet, OrbitOptions, make_net
+from orbistem.models.protocol import Encoding, TrainingReport
+from orbistem.models.train import TrainOptions
+from orbistem.progress import Progress
+
+log = logging.getLogger(__name__)
+
+Start = Literal["mean", "zero"]
+Background = Literal["learned", "mean", "azimuthal", "none"]
+ACTIVE_RATIO = 2.0
+"""A latent is active where its spread is at least this many posterior standard deviations (DESIGN §4)."""
+LIBRARY_SIZE = 192
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OrbitVAEOptions:
+    """Options of the model.
+
+    Parameters
+    ----------
+    background
+        Static background beyond the azimuthal mean: "learned" tries an offset started from the scan
+        mean and one from zero, and held-out evidence chooses; "mean" fixes the scan mean; "azimuthal"
+        and "none" use none.
+    net
+        Sizes of the networks.
+    train
+        Length of the training.
+    scout_steps
+        Steps of the short trainings that compare starts.
+    heldout_share
+        Share of the patterns kept for judging.
+    """
+
+    background: Background = "learned"
+    net: OrbitOptions = field(default_factory=OrbitOptions)
+    train: TrainOptions = field(default_factory=TrainOptions)
+    scout_steps: int = 500
+    heldout_share: float = 0.1
+    refine_steps: int = 15
+    samples: int = 32
+
+    def __post_init__(self) -> None:
+        if self.scout_steps < 1:
+            raise OptionError(f"scout_steps: want 1 or more, got {self.scout_steps}")
+        if not 0 < self.heldout_share < 0.5:
+            raise OptionError(f"heldout_share: want a share between 0 and 0.5, got {self.heldout_share}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LatentFrame:
+    """Affine map between the net's latents and the reported ones: y = (z - centre) @ matrix."""
+
+    centre: np.ndarray
+    matrix: np.ndarray
+    activity: np.ndarray
+
+    @property
+    def inverse(self) -> np.ndarray:
+        return np.linalg.inv(self.matrix)
+
+
+class OrbitVAE:
+    """A trained model of one scan. Immutable; NumPy in, NumPy out.
+
+    The coefficients are those of a `SteerableBasis`: complex, shape (n, k), unit noise per real degree
+    of freedom.
+    """
+
+    def __init__(
+        self,
+        net: OrbitNet,
+        *,
+        model_error: np.ndarray,
+        library: np.ndarray,
+        frame: LatentFrame,
+        orders: Orders,
+        eigenvalue: np.ndarray,
+        options: OrbitVAEOptions,
+    ) -> None:
+        self._net = net
+        self._model_error = model_error
+        self._library = library
+        self._frame = frame
+        self._orders = orders
+        self._eigenvalue = eigenvalue
+        self._options = options
+
+    @property
+    def latent_dim(self) -> int:
+        return len(self._frame.activity)
+
+    @property
+    def active(self) -> np.ndarray:
+        """Which latents are in use, shape (latent_dim,), bool."""
+        return self._frame.activity >= ACTIVE_RATIO
+
+    @property
+    def options(self) -> OrbitVAEOptions:
+        return self._options
+
+    # ---------------------------------------------------------------- training
+
+    @classmethod
+    def fit(
+        cls,
+        coefficients: np.ndarray,
+        *,
+        basis: SteerableBasis,
+        options: OrbitVAEOptions | None = None,
+        seed: int = 0,
+        progress: Progress | None = None,
+        checkpoint: Path | None = None,
+    ) -> tuple[OrbitVAE, TrainingReport]:
+        """Train on coefficients (n, k).
+
+        Parameters
+        ----------
+        coefficients
+            Complex, shape (n, k), finite.
+        basis
+            The basis that they belong to.
+        options
+            Sizes, lengths, background.
+        seed
+            Every random number follows from it.
+        progress
+            Told about each round.
+        checkpoint
+            Folder for the state of the training; an interrupted training goes on from there.
+        """
+        from orbistem.models.fitting import fit_orbit_vae
+
+        return fit_orbit_vae(
+            coefficients,
+            basis=basis,
+            options=options or OrbitVAEOptions(),
+            seed=seed,
+            progress=progress,
+            checkpoint=checkpoint,
+        )
+
+    # ---------------------------------------------------------------- use
+
+    def encode(self, coefficients: np.ndarray) -> Encoding:
+        """Latents, angle and evidence of coefficients (n, k)."""
+        found = self._infer(coefficients)
+        matrix = self._frame.matrix
+        z = (found["z"] - self._frame.centre) @ matrix
+        variance = np.einsum("nij,ik,jk->nk", found["covariance"], matrix, matrix)
+        freedom = float(self._orders.freedom.sum()) - self.latent_dim - 1
+        return Encoding(
+            z=z.astype(np.float32),
+            z_sd=np.sqrt(np.maximum(variance, 0)).astype(np.float32),
+            angle=np.mod(found["angle"], 2 * np.pi).astype(np.float32),
+            angle_sd=found["angle_sd"].astype(np.float32),
+            angle_order=found["angle_order"].astype(np.int32),
+            evidence=found["evidence"].astype(np.float32),
+            residual=(found["misfit"] / max(freedom, 1.0)).astype(np.float32),
+        )
+
+    def decode(self, z: np.ndarray, angle: np.ndarray) -> np.ndarray:
+        """Coefficients (n, k), complex64, of latents (n, latent_dim) turned by angles (n,)."""
+        z = np.atleast_2d(np.asarray(z, dtype=np.float64))
+        if z.shape[1] != self.latent_dim:
+            raise ShapeError(f"z: want (n, {self.latent_dim}), got {z.shape}")
+        inner = z @ self._frame.inverse + self._frame.centre
+        template = np.asarray(self._net.decoder(jnp.asarray(inner, jnp.float32)))
+        turned = (template[..., 0] + 1j * template[..., 1]) * np.exp(
+            -1j * np.asarray(angle)[:, None] * self._orders.of
+        )
+        return (turned + self.offset).astype(np.complex64)
+
+    def predict(self, coefficients: np.ndarray) -> np.ndarray:
+        """Posterior mean of the noise-free coefficients, over z and the angle: (n, k), complex64."""
+        pattern = self._infer(coefficients)["pattern"]
+        return (pattern[..., 0] + 1j * pattern[..., 1] + self.offset).astype(np.complex64)
+
+    def encode_fast(self, coefficients: np.ndarray) -> np.ndarray:
+        """The encoder's own z, in the reported frame, without refinement: (n, latent_dim)."""
+        pairs = as_pairs(coefficients)
+        parts = [
+            np.asarray(encode_batch(self._net, jnp.asarray(pairs[i : i + 1024])))
+            for i in range(0, len(pairs), 1024)
+        ]
+        return (np.concatenate(parts) - self._frame.centre) @ self._frame.matrix
+
+    @property
+    def offset(self) -> np.ndarray:
+        """Static background beyond the azimuthal mean, complex, shape (k,), noise units."""
+        scale = np.asarray(self._net.decoder.scale) * (self._orders.of > 0)
+        offset = np.asarray(self._net.offset) * scale[:, None]
+        return offset[:, 0] + 1j * offset[:, 1]
+
+    def _infer(self, coefficients: np.ndarray) -> dict[str, np.ndarray]:
+        return infer_all(
+            self._net,
+            as_pairs(coefficients),
+            self._model_error,
+            self._library,
+            self._orders,
+            steps=self._options.refine_steps,
+            n_samples=self._options.samples,
+        )
+
+    # ---------------------------------------------------------------- storage
+
+    def state(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """Arrays and plain values from which `from_state` builds the same model."""
+        leaves = jax.tree.leaves(eqx.filter(self._net, eqx.is_inexact_array))
+        arrays = {f"net.{i:03d}": np.asarray(leaf) for i, leaf in enumerate(leaves)}
+        arrays |= {
+            "model_error": self._model_error,
+            "library": self._library,
+            "frame.centre": self._frame.centre,
+            "frame.matrix": self._frame.matrix,
+            "frame.activity": self._frame.activity,
+            "order": self._orders.of,
+            "eigenvalue": self._eigenvalue,
+        }
+        return arrays, {"options": asdict(self._options)}
+
+    @classmethod
+    def from_state(cls, arrays: dict[str, np.ndarray], values: dict[str, Any]) -> OrbitVAE:
+        """Undo `state`."""
+        given = dict(values["options"])
+        options = OrbitVAEOptions(
+            **{k: v for k, v in given.items() if k not in ("net", "train")},
+            net=OrbitOptions(**given["net"]),
+            train=TrainOptions(**given["train"]),
+        )
+        orders = make_orders(arrays["order"])
+        empty = make_net(
+            arrays["eigenvalue"],
+            orders,
+            start=np.zeros((len(orders.of), 2)),
+            options=options.net,
+            key=jax.random.key(0),
+        )
+        moved, static = eqx.partition(empty, eqx.is_inexact_array)
+        leaves, tree = jax.tree.flatten(moved)
+        stored = [jnp.asarray(arrays[f"net.{i:03d}"]) for i in range(len(leaves))]
+        for i, (old, new) in enumerate(zip(leaves, stored, strict=True)):
+            if old.shape != new.shape:
+                raise ShapeError(
+                    f"net.{i:03d}: want shape {old.shape}, got {new.shape}; the model file is damaged"
+                )
+        net = eqx.combine(jax.tree.unflatten(tree, stored), static)
+        return cls(
+            net,
+            model_error=arrays["model_error"],
+            library=arrays["library"],
+            frame=LatentFrame(
+                centre=arrays["frame.centre"],
+                matrix=arrays["frame.matrix"],
+                activity=arrays["frame.activity"],
+            ),
+            orders=orders,
+            eigenvalue=arrays["eigenvalue"],
+            options=options,
+        )
+
+
+def as_pairs(coefficients: np.ndarray) -> np.ndarray:
+    """Complex (n, k) → float32 (n, k, 2)."""
+    coefficients = np.asarray(coefficients)
+    if coefficients.ndim != 2:
+        raise ShapeError(f"coefficients: want (n, k), got {coefficients.shape}")
+    return np.stack([coefficients.real, coefficients.imag], axis=-1).astype(np.float32)

@@ -1,0 +1,132 @@
+"""The orbit VAE's parameters and loss: exact angle posterior, invariant encoder, harmonic decoder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from orbistem.models.angle import LOG_TWO_PI, Orders, log_marginal, overlap, posterior_waves
+from orbistem.models.layers import Decoder, InvariantEncoder
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OrbitOptions:
+    latent_dim: int = 3
+    encoder_width: int = 64
+    encoder_depth: int = 1
+    decoder_width: int = 128
+    decoder_depth: int = 2
+    train_angles: int = 48
+    grid_angles: int = 144
+    model_error_share: float = 0.25
+    prior_strength: float = 1.0
+
+
+class OrbitNet(eqx.Module):
+    """Everything that is trained: encoder, decoder, static offset; and the model error beside it."""
+
+    encoder: InvariantEncoder
+    decoder: Decoder
+    offset: Array  # (k, 2), static background beyond the azimuthal mean, in units of decoder.scale
+    input_gain: Array  # (k,), not trained
+
+
+class Terms(NamedTuple):
+    """Nats per pattern: -log p(a|z), KL; and the squared residual of each coefficient per real dof."""
+
+    nll: Array
+    kl: Array
+    residual: Array
+
+
+def make_net(
+    eigenvalue: np.ndarray,
+    orders: Orders,
+    *,
+    start: np.ndarray,
+    options: OrbitOptions,
+    key: PRNGKeyArray,
+) -> OrbitNet:
+    """Fresh parameters. start: static offset (k, 2) in noise units."""
+    k_enc, k_dec = jax.random.split(key)
+    signal = np.sqrt(np.maximum(eigenvalue - 1, 0.05))
+    gain = signal / np.maximum(eigenvalue, 1.0)
+    encoder = InvariantEncoder(
+        orders,
+        latent_dim=options.latent_dim,
+        width=options.encoder_width,
+        depth=options.encoder_depth,
+        key=k_enc,
+    )
+    decoder = Decoder(
+        latent_dim=options.latent_dim,
+        width=options.decoder_width,
+        depth=options.decoder_depth,
+        scale=signal,
+        order=orders.of,
+        key=k_dec,
+    )
+    offset = jnp.asarray(start / signal[:, None], jnp.float32)
+    return OrbitNet(encoder, decoder, offset, jnp.asarray(gain, jnp.float32))
+
+
+def centred(net: OrbitNet, a: Float[Array, "n k 2"]) -> Float[Array, "n k 2"]:
+    """Coefficients without the static background (orders above 0)."""
+    scale = jax.lax.stop_gradient(net.decoder.scale)
+    turns = 1 - jax.lax.stop_gradient(net.decoder.real)
+    return a - net.offset * (scale * turns)[:, None]
+
+
+def turn_pairs(a: Float[Array, "n k 2"], by: Float[Array, " n"], orders: Orders) -> Float[Array, "n k 2"]:
+    """Turn coefficients given as (re, im) pairs: times exp(-im by)."""
+    phase = by[:, None] * jnp.asarray(orders.of, a.dtype)
+    cos, sin = jnp.cos(phase), jnp.sin(phase)
+    return jnp.stack([a[..., 0] * cos + a[..., 1] * sin, a[..., 1] * cos - a[..., 0] * sin], axis=-1)
+
+
+def encode_raw(net: OrbitNet, a: Float[Array, "n k 2"], *, n_angles: int) -> tuple[Array, Array]:
+    """Encoder's mean and log-variance for centred coefficients."""
+    return net.encoder(a * jax.lax.stop_gradient(net.input_gain)[:, None], n_angles=n_angles)
+
+
+def loss_terms(
+    net: OrbitNet,
+    a: Float[Array, "n k 2"],
+    model_error: Float[Array, " k"],
+    orders: Orders,
+    *,
+    options: OrbitOptions,
+    key: PRNGKeyArray,
+) -> Terms:
+    """Terms of the evidence bound for a batch, one random turn and one draw of z for each pattern."""
+    k_turn, k_draw = jax.random.split(key)
+    turn_by = jax.random.uniform(k_turn, (a.shape[0],), maxval=2 * jnp.pi)
+    a = turn_pairs(centred(net, a), turn_by, orders)
+    mean, log_var = encode_raw(net, a, n_angles=options.train_angles)
+    z = mean + jnp.exp(0.5 * log_var) * jax.random.normal(k_draw, mean.shape)
+    template = net.decoder(z)
+    sigma = jnp.sqrt(1 + model_error)
+    inner = overlap(a / sigma[:, None], template / sigma[:, None], orders)
+    log_p, _ = log_marginal(inner, orders, n_angles=options.grid_angles)
+    dof = jnp.asarray(orders.freedom)
+    constant = jnp.sum(dof * (jnp.log(sigma) + LOG_TWO_PI / 2))
+    kl = 0.5 * jnp.sum(mean**2 + jnp.exp(log_var) - 1 - log_var, axis=-1)
+    residual = expected_residual(a, template, inner, orders, n_angles=options.grid_angles)
+    return Terms(constant - log_p, kl, jax.lax.stop_gradient(jnp.mean(residual, axis=0)))
+
+
+def expected_residual(a: Array, template: Array, inner, orders: Orders, *, n_angles: int) -> Array:
+    """|a - b exp(-imθ)|² averaged over the angle's posterior, per real degree of freedom, (n, k)."""
+    re, im = posterior_waves(inner, orders, n_angles=n_angles)
+    member = jnp.asarray(orders.member).T
+    cos, sin = re @ member, im @ member
+    dot_re = a[..., 0] * template[..., 0] + a[..., 1] * template[..., 1]
+    dot_im = a[..., 1] * template[..., 0] - a[..., 0] * template[..., 1]
+    square = jnp.sum(a * a + template * template, axis=-1) - 2 * (cos * dot_re - sin * dot_im)
+    return square / jnp.asarray(orders.freedom)

@@ -1,0 +1,90 @@
+"""What every model returns for a set of patterns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Encoding:
+    """What is where, how it is turned, and how sure both are.
+
+    Parameters
+    ----------
+    z, z_sd
+        Latent vector and its posterior standard deviation, shape (n, latent_dim). The unit of each
+        latent is its own median posterior sd over the scan that the model was fitted to, so a
+        difference of 10 is ten standard deviations.
+    angle, angle_sd
+        Angle of the highest posterior peak in [0, 2π) and the width of that peak, shape (n,), radian.
+    angle_order
+        Rotation order of the site as far as the posterior tells, shape (n,); 0 = no preferred angle.
+    evidence
+        log p(coefficients), nats, constants included, shape (n,).
+    residual
+        Squared misfit over degrees of freedom against shot noise alone, shape (n,).
+    """
+
+    z: np.ndarray
+    z_sd: np.ndarray
+    angle: np.ndarray
+    angle_sd: np.ndarray
+    angle_order: np.ndarray
+    evidence: np.ndarray
+    residual: np.ndarray
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Restart:
+    """One training of several."""
+
+    start: str
+    seed: int
+    steps: int
+    heldout: float
+    curve_step: tuple[int, ...]
+    curve_train: tuple[float, ...]
+    curve_heldout: tuple[float, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainingReport:
+    """How training went.
+
+    Parameters
+    ----------
+    steps
+        Gradient steps of all trainings together.
+    patterns_per_s
+        Rate of the last training after its first round (compilation excluded).
+    first_epoch_s
+        Seconds from the call to the end of the first round.
+    kept_coefficients
+        Number of steerable coefficients.
+    active
+        Which latents are in use, shape (latent_dim,), bool.
+    heldout_evidence
+        Nats per pattern of the chosen training.
+    restarts
+        All trainings; the chosen one is last.
+    agreement
+        Share of the latent variation of an independent training that the chosen one predicts
+        (squared correlation, cross-validated), or None.
+    problem
+        One sentence, or None.
+    words
+        What was done and why, sentences for the report.
+    """
+
+    steps: int
+    patterns_per_s: float
+    first_epoch_s: float
+    kept_coefficients: int
+    active: tuple[bool, ...]
+    heldout_evidence: float
+    restarts: tuple[Restart, ...]
+    agreement: float | None
+    problem: str | None
+    words: tuple[str, ...]

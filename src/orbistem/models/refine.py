@@ -1,0 +1,168 @@
+"""From the encoder's guess to the posterior: Gauss-Newton on (z, θ), then weighted samples.
+
+The encoder amortises; the refinement asks the decoder itself. Damping: Levenberg (1944), Marquardt
+(1963). The samples are drawn from the Gaussian at the refined point and weighted by the exact marginal
+likelihood over the angle (self-normalised importance sampling).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from orbistem.models.angle import (
+    LOG_TWO_PI,
+    Orders,
+    best_angle,
+    log_marginal,
+    overlap,
+    posterior_waves,
+)
+from orbistem.models.layers import Decoder
+from orbistem.models.orbit_vae import turn_pairs
+
+PROPOSAL_WIDTH = 1.15
+"""Samples are drawn from a Gaussian this much wider than the Laplace approximation."""
+
+
+class Refined(NamedTuple):
+    """z (n, d), angle (n,), and the curvature of the negative log posterior (n, d + 1, d + 1)."""
+
+    z: Array
+    angle: Array
+    curvature: Array
+
+
+def refine(
+    decoder: Decoder,
+    a: Float[Array, "n k 2"],
+    z: Float[Array, "n d"],
+    model_error: Float[Array, " k"],
+    orders: Orders,
+    *,
+    steps: int,
+    n_angles: int,
+) -> Refined:
+    """Damped Gauss-Newton on -log p(a, z, θ) from the encoder's z and the best angle there.
+
+    Parameters
+    ----------
+    a
+        Centred coefficients in noise units.
+    z
+        Start.
+    steps
+        Trial steps; one that does not lower the misfit is taken back and damped more.
+    n_angles
+        Grid for the starting angle.
+    """
+    precision = jax.lax.rsqrt(1 + model_error)[:, None]
+    inner = overlap(a * precision, decoder(z) * precision, orders)
+    angle = best_angle(inner, orders, n_angles=n_angles)
+    m = jnp.asarray(orders.of, a.dtype)
+    n_latent = z.shape[1]
+    prior = jnp.diag(jnp.asarray([1.0] * n_latent + [1e-6]))
+
+    def one(z1: Array) -> Array:
+        return decoder(z1[None])[0]
+
+    def misfit(z: Array, angle: Array) -> Array:
+        left = (turn_pairs(a, -angle, orders) - decoder(z)) * precision
+        return 0.5 * jnp.sum(left * left, axis=(-2, -1)) + 0.5 * jnp.sum(z * z, axis=-1)
+
+    def slopes(z: Array, angle: Array) -> tuple[Array, Array]:
+        template = decoder(z)
+        by_z = jnp.moveaxis(jax.vmap(jax.jacfwd(one))(z), -1, 1)  # (n, d, k, 2)
+        by_angle = jnp.stack([m * template[..., 1], -m * template[..., 0]], axis=-1)
+        jacobian = jnp.concatenate([by_z, by_angle[:, None]], axis=1) * precision
+        left = (turn_pairs(a, -angle, orders) - template) * precision
+        flat = jacobian.reshape(*jacobian.shape[:2], -1)
+        downhill = jnp.einsum("ndk,nk->nd", flat, left.reshape(left.shape[0], -1))
+        downhill = downhill - jnp.concatenate([z, jnp.zeros_like(angle)[:, None]], axis=-1)
+        return downhill, jnp.einsum("nik,njk->nij", flat, flat) + prior
+
+    def step(_: int, carry: tuple[Array, Array, Array, Array]) -> tuple[Array, Array, Array, Array]:
+        z, angle, damping, value = carry
+        downhill, curvature = slopes(z, angle)
+        size = jnp.diagonal(curvature, axis1=1, axis2=2)
+        damped = curvature + damping[:, None, None] * jax.vmap(jnp.diag)(size)
+        change = jnp.linalg.solve(damped, downhill[..., None])[..., 0]
+        z_new, angle_new = z + change[:, :n_latent], angle + change[:, n_latent]
+        value_new = misfit(z_new, angle_new)
+        better = value_new < value
+        z = jnp.where(better[:, None], z_new, z)
+        angle = jnp.where(better, angle_new, angle)
+        damping = jnp.clip(jnp.where(better, damping * 0.3, damping * 6.0), 1e-6, 1e6)
+        return z, angle, damping, jnp.where(better, value_new, value)
+
+    start = (z, angle, jnp.full_like(angle, 1e-2), misfit(z, angle))
+    z, angle, _, _ = jax.lax.fori_loop(0, steps, step, start)
+    _, curvature = slopes(z, angle)
+    return Refined(z, jnp.mod(angle, 2 * jnp.pi), curvature)
+
+
+class Posterior(NamedTuple):
+    """Moments of the posterior of z, the evidence, and the mean pattern over z and θ."""
+
+    mean: Array  # (n, d)
+    covariance: Array  # (n, d, d)
+    evidence: Array  # (n,)
+    pattern: Array  # (n, k, 2), as measured: turned, centred
+    effective: Array  # (n,) effective share of the samples
+
+
+def sample_posterior(
+    decoder: Decoder,
+    a: Float[Array, "n k 2"],
+    refined: Refined,
+    model_error: Float[Array, " k"],
+    orders: Orders,
+    *,
+    n_samples: int,
+    n_angles: int,
+    key: PRNGKeyArray,
+) -> Posterior:
+    """Weighted samples of z around the refined point, the angle integrated exactly."""
+    n, d = refined.z.shape
+    sigma = jnp.sqrt(1 + model_error)[:, None]
+    covariance = jnp.linalg.inv(refined.curvature)[:, :d, :d] * PROPOSAL_WIDTH**2
+    factor = jnp.linalg.cholesky(covariance + 1e-12 * jnp.eye(d))
+    half_log_det = jnp.sum(jnp.log(jnp.diagonal(factor, axis1=1, axis2=2)), axis=-1)
+    dof = jnp.asarray(orders.freedom)
+    constant = jnp.sum(dof * (jnp.log(sigma[:, 0]) + LOG_TWO_PI / 2))
+    draws = jax.random.normal(key, (n_samples, n, d))
+    member = jnp.asarray(orders.member).T
+
+    def one(draw: Array) -> tuple[Array, Array, Array]:
+        z = refined.z + jnp.einsum("nij,nj->ni", factor, draw)
+        template = decoder(z)
+        inner = overlap(a / sigma, template / sigma, orders)
+        log_p, _ = log_marginal(inner, orders, n_angles=n_angles)
+        log_ratio = log_p - constant - 0.5 * jnp.sum(z * z - draw * draw, axis=-1) + half_log_det
+        re, im = posterior_waves(inner, orders, n_angles=n_angles)
+        cos, sin = re @ member, im @ member
+        turned = jnp.stack(
+            [
+                template[..., 0] * cos + template[..., 1] * sin,
+                template[..., 1] * cos - template[..., 0] * sin,
+            ],
+            axis=-1,
+        )
+        return log_ratio, z, turned
+
+    log_weight, z, turned = jax.lax.map(one, draws)
+    weight = jax.nn.softmax(log_weight, axis=0)
+    mean = jnp.einsum("sn,snd->nd", weight, z)
+    apart = z - mean
+    spread = jnp.einsum("sn,sni,snj->nij", weight, apart, apart)
+    return Posterior(
+        mean=mean,
+        covariance=spread,
+        evidence=jax.nn.logsumexp(log_weight, axis=0) - float(np.log(n_samples)),
+        pattern=jnp.einsum("sn,snkc->nkc", weight, turned),
+        effective=1 / jnp.sum(weight**2, axis=0) / n_samples,
+    )

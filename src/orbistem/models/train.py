@@ -1,0 +1,227 @@
+"""One training loop: whole rounds inside one scan, held-out evidence after each, resumable state.
+
+The loop knows no model. It takes a function from parameters, a batch and a key to a loss, and a function
+for the held-out score; it keeps a running average of the parameters and the best average seen.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, PRNGKeyArray
+
+from orbistem.errors import OptionError
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainOptions:
+    """Length and step size of training.
+
+    Parameters
+    ----------
+    steps
+        Gradient steps.
+    batch
+        Patterns per step.
+    learning_rate
+        Peak step size of Adam; it rises over the first twentieth and falls as a half cosine.
+    warm_up
+        Share of the steps over which the weight of the KL term rises from 0 to 1.
+    rounds
+        How often the held-out evidence is measured.
+    averaging
+        Decay of the running average of the parameters, per step.
+    """
+
+    steps: int = 4000
+    batch: int = 256
+    learning_rate: float = 3e-3
+    warm_up: float = 0.5
+    rounds: int = 40
+    averaging: float = 0.99
+
+    def __post_init__(self) -> None:
+        if self.steps < 1 or self.batch < 1 or self.rounds < 1:
+            raise OptionError("steps, batch and rounds: want 1 or more")
+        if not self.learning_rate > 0:
+            raise OptionError(f"learning_rate: want a number above 0, got {self.learning_rate}")
+        if not 0 <= self.warm_up <= 1:
+            raise OptionError(f"warm_up: want a number from 0 to 1, got {self.warm_up}")
+
+
+class State(NamedTuple):
+    """All that a training needs to go on from where it stopped."""
+
+    params: Any
+    average: Any
+    extra: Any
+    optimiser: Any
+    key: PRNGKeyArray
+    step: Array
+
+
+class Problem(Protocol):
+    """What is trained: a loss with side statistics, and a score on patterns not trained on."""
+
+    def loss(
+        self, params: Any, extra: Any, batch: Any, kl_weight: Array, key: PRNGKeyArray
+    ) -> tuple[Array, Any]:
+        """Scalar loss and the new `extra` (statistics that follow training without gradients)."""
+
+    def heldout(self, params: Any, extra: Any, batch: Any, key: PRNGKeyArray) -> Array:
+        """Mean evidence bound per pattern, nats; higher is better."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Trained:
+    """Parameters with the best held-out evidence, and how training went."""
+
+    params: Any
+    extra: Any
+    heldout: float
+    curve_step: tuple[int, ...]
+    curve_train: tuple[float, ...]
+    curve_heldout: tuple[float, ...]
+    seconds: float
+    first_round_seconds: float
+    patterns_per_s: float
+
+
+def begin(params: Any, extra: Any, *, key: PRNGKeyArray, options: TrainOptions) -> State:
+    """State before the first step."""
+    optimiser = _optimiser(options)
+    moved = eqx.filter(params, eqx.is_inexact_array)
+    return State(moved, moved, extra, optimiser.init(moved), key, jnp.zeros((), jnp.int32))
+
+
+def train(
+    problem: Problem,
+    state: State,
+    static: Any,
+    *,
+    data: Array,
+    heldout: Array,
+    options: TrainOptions,
+    on_round: Callable[[int, State, list[tuple[int, float, float]], tuple[float, Any, Any]], None]
+    | None = None,
+    history: tuple[tuple[int, float, float], ...] = (),
+    best: tuple[float, Any, Any] | None = None,
+) -> Trained:
+    """Train to the end (or go on from `state`) and return the best parameters.
+
+    Parameters
+    ----------
+    problem
+        Loss and held-out score.
+    state
+        From `begin`, or from a checkpoint.
+    static
+        The part of the parameters that is not an array.
+    data, heldout
+        Patterns (n, …) trained on and judged on.
+    on_round
+        Called after each round with the step, the state, the rows (step, training loss, held-out
+        evidence) so far, and the best (score, parameters, extra).
+    history, best
+        From a checkpoint.
+    """
+    run_round = make_round(problem, static, options=options)
+    score = eqx.filter_jit(problem.heldout)
+    per_round = _steps_per_round(options)
+    score_key = jax.random.key(0)
+    started = time.perf_counter()
+    first_round = 0.0
+    rows = list(history)
+    best_score, best_params, best_extra = best if best is not None else (-np.inf, state.average, state.extra)
+    done = int(state.step)
+    first = done
+    while done < options.steps:
+        state, losses = run_round(state, data)
+        value = float(score(eqx.combine(state.average, static), state.extra, heldout, score_key))
+        done = int(state.step)
+        rows.append((done, float(losses), value))
+        if not first_round:
+            first_round = time.perf_counter() - started
+        if done >= options.warm_up * options.steps and value > best_score:
+            best_score, best_params, best_extra = value, state.average, state.extra
+        if on_round is not None:
+            on_round(done, state, rows, (best_score, best_params, best_extra))
+    seconds = time.perf_counter() - started
+    later = max(seconds - first_round, 1e-9)
+    steps_later = max(done - first - per_round, 0)
+    return Trained(
+        params=eqx.combine(best_params, static),
+        extra=best_extra,
+        heldout=float(best_score),
+        curve_step=tuple(r[0] for r in rows),
+        curve_train=tuple(r[1] for r in rows),
+        curve_heldout=tuple(r[2] for r in rows),
+        seconds=seconds,
+        first_round_seconds=first_round,
+        patterns_per_s=steps_later * options.batch / later,
+    )
+
+
+def make_round(
+    problem: Problem, static: Any, *, options: TrainOptions
+) -> Callable[[State, Array], tuple[State, Array]]:
+    """One round of training, compiled: a scan over its steps."""
+    optimiser = _optimiser(options)
+    per_round = _steps_per_round(options)
+
+    def objective(params: Any, extra: Any, batch: Any, weight: Array, key: PRNGKeyArray) -> tuple[Array, Any]:
+        return problem.loss(eqx.combine(params, static), extra, batch, weight, key)
+
+    @jax.jit
+    def run(state: State, data: Array) -> tuple[State, Array]:
+        key, shuffle = jax.random.split(state.key)
+        rows = _batches(shuffle, data.shape[0], per_round, options.batch)
+
+        def step(carry: State, rows_of_step: Array) -> tuple[State, Array]:
+            now, use = jax.random.split(carry.key)
+            ramp = max(options.warm_up * options.steps, 1.0)
+            weight = jnp.minimum(carry.step / ramp, 1.0).astype(jnp.float32)
+            (value, extra), slope = jax.value_and_grad(objective, has_aux=True)(
+                carry.params, carry.extra, data[rows_of_step], weight, use
+            )
+            change, opt = optimiser.update(slope, carry.optimiser, carry.params)
+            params = optax.apply_updates(carry.params, change)
+            decay = jnp.minimum(options.averaging, (1.0 + carry.step) / (10.0 + carry.step))
+            average = jax.tree.map(lambda old, new: decay * old + (1 - decay) * new, carry.average, params)
+            return State(params, average, extra, opt, now, carry.step + 1), value
+
+        state, losses = jax.lax.scan(step, state._replace(key=key), rows)
+        return state, jnp.mean(losses)
+
+    return run
+
+
+def _batches(key: PRNGKeyArray, n: int, steps: int, batch: int) -> Array:
+    """Row numbers for each step: as many shuffles of all patterns as needed, cut into batches."""
+    shuffles = -(-steps * batch // n)
+    keys = jax.random.split(key, shuffles)
+    rows = jax.vmap(lambda k: jax.random.permutation(k, n))(keys).reshape(-1)
+    return rows[: steps * batch].reshape(steps, batch)
+
+
+def _steps_per_round(options: TrainOptions) -> int:
+    return max(1, -(-options.steps // options.rounds))
+
+
+def _optimiser(options: TrainOptions) -> optax.GradientTransformation:
+    schedule = optax.warmup_cosine_decay_schedule(
+        0.0,
+        options.learning_rate,
+        warmup_steps=max(1, options.steps // 20),
+        decay_steps=max(2, options.steps),
+        end_value=options.learning_rate * 1e-2,
+    )
+    return optax.chain(optax.clip_by_global_norm(1e6), optax.adam(schedule))
