@@ -186,6 +186,8 @@ class Plan:
                     pixels[rows] = np.where(got.missing[rows], expected.astype(np.float32), pixels[rows])
             pixels -= steps.background_read
             result[part] = steps.analyser(pixels)
+            if got.level is not None:
+                result[part][np.isnan(got.level)] = np.nan + 1j * np.nan
         if self.order0_mean is not None:
             result[:, :, 0] -= self.order0_mean.astype(np.float32)
         return result

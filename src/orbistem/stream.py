@@ -89,6 +89,7 @@ class Together:
         return tuple(one.finish(part) for one, part in zip(self.reductions, state, strict=True))
 
 
+@runtime_checkable
 class Runner(Protocol):
     """Where a pass over the scan happens."""
 

@@ -1,9 +1,4 @@
-"""Laws that transforms, models and descriptors must obey, for your own tests as well as for ours.
-
-Every `assert_…` compares what is with what should be over many random draws, raises AssertionError with the
-worst case and the tolerance, and returns the worst error, so that a benchmark may print it. Nothing here is
-used by the rest of the package. Randomness is an argument.
-"""
+"""Laws of transforms: adjoint, projection, rotation, isotropy, lengths."""
 
 from __future__ import annotations
 
@@ -14,105 +9,8 @@ import numpy as np
 from orbistem.errors import ShapeError
 from orbistem.harmonics.rotation import turn_pixels
 
-__all__ = [
-    "assert_adjoint",
-    "assert_isotropic_is_order_zero",
-    "assert_parseval",
-    "assert_projects",
-    "assert_rotation_equivariant",
-    "assert_rotation_invariant",
-    "assert_unit_noise",
-    "beam_stop",
-    "complex_normal",
-    "isotropic_patterns",
-    "pure_order_patterns",
-    "smooth_patterns",
-    "threefold_mean",
-]
-
 Function = Callable[[np.ndarray], np.ndarray]
 Turn = Callable[[np.ndarray, np.ndarray], np.ndarray]
-
-
-def smooth_patterns(
-    rng: np.random.Generator, *, n: int, px: int, max_order: int, dtype: type = np.float64
-) -> np.ndarray:
-    """Random band-limited patterns about the middle of a square frame.
-
-    Each is a sum over angular orders m of (r / s)^m exp(-r² / 2 s²), s between px / 18 and px / 12: smooth
-    everywhere, nothing beyond a quarter of the sampling rate at 64 px. The same generator gives the same
-    patterns at any px.
-
-    Parameters
-    ----------
-    rng
-        Source of the random amplitudes and widths.
-    n
-        Number of patterns.
-    px
-        Side of the frame.
-    max_order
-        Highest angular order.
-    dtype
-        float32 or float64.
-
-    Returns
-    -------
-    Shape (n, px, px).
-    """
-    radius, azimuth = _polar(px)
-    patterns = np.zeros((n, px, px))
-    for pattern in patterns:
-        for m in range(max_order + 1):
-            width = rng.uniform(1 / 18, 1 / 12)
-            amplitude = rng.normal() + 1j * rng.normal()
-            pattern += (amplitude * _smooth_wave(radius / width, azimuth, m)).real
-    return patterns.astype(dtype)
-
-
-def pure_order_patterns(
-    rng: np.random.Generator, *, n: int, px: int, order: int, dtype: type = np.float64
-) -> np.ndarray:
-    """Random patterns that hold a single angular order, shape (n, px, px), spread over the whole frame."""
-    radius, azimuth = _polar(px)
-    patterns = np.zeros((n, px, px))
-    for pattern in patterns:
-        middle, width = rng.uniform(0.2, 0.35), rng.uniform(0.05, 0.1)
-        profile = np.exp(-(((radius - middle) / width) ** 2) / 2) * (1 - np.exp(-((radius / 0.08) ** 8)))
-        pattern += profile * np.cos(order * (azimuth - rng.uniform(0, 2 * np.pi)))
-    return patterns.astype(dtype)
-
-
-def isotropic_patterns(rng: np.random.Generator, *, n: int, px: int, dtype: type = np.float64) -> np.ndarray:
-    """Random patterns without any angular structure, shape (n, px, px): smooth disks with smooth rings."""
-    radius, _ = _polar(px)
-    patterns = np.zeros((n, px, px))
-    for pattern in patterns:
-        edge, soft = rng.uniform(0.15, 0.4), rng.uniform(0.02, 0.05)
-        middle, width = rng.uniform(0.1, 0.4), rng.uniform(0.04, 0.1)
-        pattern += 1 / (1 + np.exp((radius - edge) / soft))
-        pattern += rng.uniform(0, 1) * np.exp(-(((radius - middle) / width) ** 2))
-    return patterns.astype(dtype)
-
-
-def threefold_mean(px: int, *, electrons_per_px: float) -> np.ndarray:
-    """Mean pattern for noise tests: a smooth disk, a faint ring and a threefold modulation, (px, px).
-
-    `electrons_per_px` is the average over the frame.
-    """
-    radius, azimuth = _polar(px)
-    disk = 1 / (1 + np.exp((radius - 0.27) / 0.03))
-    ring = 0.2 * np.exp(-(((radius - 0.4) / 0.05) ** 2))
-    modulation = 1 + 0.4 * np.cos(3 * azimuth + 0.3) * np.exp(-(((radius - 0.2) / 0.08) ** 2))
-    pattern = (disk + ring) * modulation + 0.03
-    return np.asarray(pattern * (electrons_per_px / pattern.mean()))
-
-
-def beam_stop(px: int) -> np.ndarray:
-    """Flags of valid pixels, (px, px): a disk at the centre and a bar from it to the edge are hidden."""
-    y, x = np.indices((px, px)) - (px - 1) / 2
-    bar = (np.abs(y) < 0.04 * px) & (x < 0)
-    return np.asarray((np.hypot(y, x) > 0.08 * px) & ~bar)
 
 
 def complex_normal(
@@ -272,54 +170,6 @@ def assert_parseval(norm_squared: np.ndarray, expected: np.ndarray, *, rtol: flo
     return _worst("Parseval: lengths differ from their expectation", error, rtol)
 
 
-def assert_unit_noise(
-    values: np.ndarray,
-    *,
-    fourth_cumulant: np.ndarray | float | None = None,
-    mean_tolerance: float = 0.02,
-    limit_sd: float = 5.0,
-) -> tuple[float, float]:
-    """Check that noise has variance 1, on average and in each degree of freedom.
-
-    Parameters
-    ----------
-    values
-        Repeated draws of pure noise, real, shape (n, dof). Complex coefficients: real and imaginary part are
-        two degrees of freedom.
-    fourth_cumulant
-        Fourth cumulant of each degree of freedom, shape (dof,): the variance of a sample variance is
-        (2 + fourth cumulant) / n where the variance is 1. None: estimated from the draws.
-    mean_tolerance
-        Largest allowed difference of the mean variance from 1.
-    limit_sd
-        Largest allowed difference of one variance from 1, in its standard errors.
-
-    Returns
-    -------
-    tuple of float
-        Mean variance; worst difference in standard errors.
-    """
-    values = np.asarray(values, dtype=np.float64)
-    if values.ndim != 2 or np.iscomplexobj(values):
-        raise ShapeError(f"values: want real (n, dof), got {values.shape}; stack real and imaginary parts")
-    n = len(values)
-    deviation = values - values.mean(axis=0)
-    variance = np.sum(deviation**2, axis=0) / (n - 1)
-    if fourth_cumulant is None:
-        fourth_cumulant = np.mean(deviation**4, axis=0) - 3 * variance**2
-    standard_error = np.sqrt((2 + np.maximum(fourth_cumulant, 0)) / n)
-    worst = float(np.max(np.abs(variance - 1) / standard_error))
-    mean = float(variance.mean())
-    if not abs(mean - 1) <= mean_tolerance:
-        raise AssertionError(f"unit noise: want a mean variance of 1 ± {mean_tolerance:g}, got {mean:.4f}")
-    if not worst <= limit_sd:
-        raise AssertionError(
-            f"unit noise: want each variance within {limit_sd:g} standard errors of 1, got {worst:.2f} "
-            f"(variance {variance[np.argmax(np.abs(variance - 1) / standard_error)]:.3f})"
-        )
-    return mean, worst
-
-
 def _worst(what: str, error: np.ndarray, limit: float) -> float:
     worst = float(np.max(error))
     if not worst <= limit:
@@ -343,15 +193,3 @@ def _inner(left: np.ndarray, right: np.ndarray) -> np.ndarray:
 def _require_pairs(stack: np.ndarray, angles_rad: np.ndarray) -> None:
     if np.shape(angles_rad) != (len(stack),):
         raise ShapeError(f"angles_rad: want ({len(stack)},), got {np.shape(angles_rad)}; one angle each")
-
-
-def _polar(px: int) -> tuple[np.ndarray, np.ndarray]:
-    """Radius over the side of the frame, and azimuth, about the middle."""
-    y, x = (np.indices((px, px)) - (px - 1) / 2) / px
-    return np.hypot(y, x), np.arctan2(y, x)
-
-
-def _smooth_wave(radius: np.ndarray, azimuth: np.ndarray, order: int) -> np.ndarray:
-    """(r / sqrt m)^m exp((m - r²) / 2) exp(-i m phi): smooth at the origin, at most 1."""
-    log_power = order * np.log(np.maximum(radius, 1e-300) / np.sqrt(max(order, 1)))
-    return np.asarray(np.exp((order - radius**2) / 2 + log_power - 1j * order * azimuth))
