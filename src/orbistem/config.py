@@ -87,7 +87,9 @@ class PrepareOptions:
         if self.normalise not in ("none", "total"):
             raise OptionError(f"normalise: want none or total, got {self.normalise!r}; choose one of them")
         if self.centre_px is not None and not all(math.isfinite(value) for value in self.centre_px):
-            raise OptionError(f"centre_px: want two finite numbers (y, x), got {self.centre_px}; correct them")
+            raise OptionError(
+                f"centre_px: want two finite numbers (y, x), got {self.centre_px}; correct them"
+            )
         if self.reference is not None:
             y0, y1, x0, x1 = self.reference
             if not (0 <= y0 < y1 and 0 <= x0 < x1):
@@ -185,7 +187,8 @@ class FitConfig:
             raise OptionError(
                 f"config: want schema {CONFIG_SCHEMA}, got {schema}; use the orbistem that wrote the file"
             )
-        return _from_table(cls, table, "")
+        made: Self = _from_table(cls, table, "")
+        return made
 
     @classmethod
     def from_toml(cls, text: str) -> Self:
@@ -261,7 +264,9 @@ def _value(kind: Any, value: Any, name: str) -> Any:
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-        word = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}.get(kind, str(kind))
+        word = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}.get(
+            kind, str(kind)
+        )
         raise OptionError(f"{name}: want {word}, got {value!r}; correct it")
     return value
 
@@ -283,4 +288,8 @@ def _literal(value: Any) -> str:
     if isinstance(value, list | tuple):
         return "[" + ", ".join(_literal(part) for part in value) + "]"
     # JSON escapes what TOML escapes, except that DEL must be escaped, too, and ASCII is not needed
-    return str(value) if isinstance(value, int) else json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    return (
+        str(value)
+        if isinstance(value, int)
+        else json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    )

@@ -64,7 +64,9 @@ def _root(
         bool,
         typer.Option("--version", help="Print the version and stop.", is_eager=True, callback=_print_version),
     ] = False,
-    verbose: Annotated[int, typer.Option("-v", "--verbose", count=True, help="Say what is done; -vv: all.")] = 0,
+    verbose: Annotated[
+        int, typer.Option("-v", "--verbose", count=True, help="Say what is done; -vv: all.")
+    ] = 0,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Say nothing but errors.")] = False,
     log_file: Annotated[
         Path | None, typer.Option("--log-file", help="Write a detailed log into this file.", metavar="FILE")

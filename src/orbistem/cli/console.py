@@ -107,7 +107,9 @@ def _file_handler(path: Path) -> logging.Handler:
     try:
         handler = logging.FileHandler(path, encoding="utf-8")
     except OSError as error:
-        raise OutputError(f"log file: {path} cannot be written ({error.strerror}); give another one") from error
+        raise OutputError(
+            f"log file: {path} cannot be written ({error.strerror}); give another one"
+        ) from error
     handler.setLevel(logging.DEBUG)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     return handler

@@ -58,10 +58,8 @@ def demo_command(
     report_result("demo", result, output)
     say("")
     say(
-        "The latent maps repeat with the lattice: each latent says what the local structure is, however it is "
-        "turned, and the vacancy is where the repeat is broken."
+        "The latent maps repeat with the lattice: each latent says what the local structure is, however it "
+        "is turned, and the vacancy is where the repeat is broken."
     )
     say("The angle map says how it is turned: colours run once around every atom and every hexagon.")
-    say(
-        f"The simulated scan and what is true about it are in {inputs}; the report explains every number."
-    )
+    say(f"The simulated scan and what is true about it are in {inputs}; the report explains every number.")

@@ -46,12 +46,13 @@ def fit_command(
     ] = None,
     latent_dim: Annotated[int | None, typer.Option(help="Number of latents (default 3).")] = None,
     group: Annotated[
-        str | None, typer.Option(help="Turns that make patterns equal: SO2, O2, C2 to C6, D2 to D6 (default SO2).")
+        str | None,
+        typer.Option(help="Turns that make patterns equal: SO2, O2, C2 to C6, D2 to D6 (default SO2)."),
     ] = None,
     background: Annotated[
         str | None,
         typer.Option(
-            help="Static background: learned (default), mean, azimuthal, none, or a FILE with a vacuum pattern.",
+            help="Static background: learned (default), mean, azimuthal, none, or FILE: a vacuum pattern.",
             metavar="NAME|FILE",
         ),
     ] = None,
@@ -64,7 +65,9 @@ def fit_command(
     ] = None,
     reference: Annotated[
         str | None,
-        typer.Option(help="Region of the scan that orientations are measured against.", metavar="Y0,Y1,X0,X1"),
+        typer.Option(
+            help="Region of the scan that orientations are measured against.", metavar="Y0,Y1,X0,X1"
+        ),
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of all that is random (default 0).")] = None,
     dataset: Dataset = None,
@@ -80,8 +83,8 @@ def fit_command(
 ) -> None:
     """Analyse a scan: maps, model and report in DIR."""
     from orbistem.config import FitConfig
-    from orbistem.pipeline.workplace import check_free
     from orbistem.durable import recover
+    from orbistem.pipeline.workplace import check_free
     from orbistem.stream import Distributed
 
     options = FitConfig() if config is None else FitConfig.load(config)
@@ -172,7 +175,9 @@ def _with_fit_options(
     from orbistem.groups import Group
 
     if group is not None and Group.from_name(group).name != "SO2":
-        raise OptionError(f"group: want SO2, got {group}; other groups are not available yet, leave out --group")
+        raise OptionError(
+            f"group: want SO2, got {group}; other groups are not available yet, leave out --group"
+        )
     model: dict[str, Any] = {}
     if latent_dim is not None:
         model["net"] = replace(options.model.net, latent_dim=latent_dim)

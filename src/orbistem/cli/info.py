@@ -116,21 +116,30 @@ def _sample(scan: Scan) -> Scan:
 
 
 def _lines(facts: dict[str, Any], estimate: dict[str, Any]) -> list[str]:
-    lines = [f"{facts['path'] or 'array'}: {facts['format']}" + (f", {facts['dataset']}" if facts["dataset"] else "")]
+    lines = [
+        f"{facts['path'] or 'array'}: {facts['format']}"
+        + (f", {facts['dataset']}" if facts["dataset"] else "")
+    ]
     size = " x ".join(map(str, facts["shape"]))
     lines.append(f"  shape      {size}, {facts['dtype']}, {facts['bytes'] / 1e6:.3g} MB")
     for axis in facts["axes"]:
-        lines.append(f"  axis {axis['name']:9} {axis['size']} points, step {axis['scale']:.4g} {axis['units']}")
+        lines.append(
+            f"  axis {axis['name']:9} {axis['size']} points, step {axis['scale']:.4g} {axis['units']}"
+        )
     if facts["positions"]:
         where = facts["positions"]
         low, high = where["y"]
         left, right = where["x"]
         lines.append(
-            f"  positions  {where['count']}, y {low:.4g} to {high:.4g}, x {left:.4g} to {right:.4g} {where['units']}"
+            f"  positions  {where['count']}, y {low:.4g} to {high:.4g}, x {left:.4g} to {right:.4g} "
+            f"{where['units']}"
         )
     if "centre_px" in estimate:
         (y, x), (sd_y, sd_x) = estimate["centre_px"], estimate["centre_sd_px"]
-        lines.append(f"  centre     (ky, kx) = ({y:.2f} ± {sd_y:.2f}, {x:.2f} ± {sd_x:.2f}) px: {estimate['centre_method']}")
+        lines.append(
+            f"  centre     (ky, kx) = ({y:.2f} ± {sd_y:.2f}, {x:.2f} ± {sd_x:.2f}) px: "
+            f"{estimate['centre_method']}"
+        )
         gain = "not known" if estimate["gain"] is None else f"{estimate['gain']:.4g} counts per electron"
         lines.append(f"  gain       {gain}")
         lines.append(f"  dose       {estimate['dose']:.4g} {estimate['dose_unit']} per pattern")

@@ -15,8 +15,12 @@ if TYPE_CHECKING:
     from orbistem.config import FitConfig
     from orbistem.scan import Scan
 
-SourceFile = Annotated[Path, typer.Argument(help="A file, or a folder of frames.", metavar="FILE", show_default=False)]
-RunFolder = Annotated[Path, typer.Argument(help="Folder that orbistem fit wrote.", metavar="DIR", show_default=False)]
+SourceFile = Annotated[
+    Path, typer.Argument(help="A file, or a folder of frames.", metavar="FILE", show_default=False)
+]
+RunFolder = Annotated[
+    Path, typer.Argument(help="Folder that orbistem fit wrote.", metavar="DIR", show_default=False)
+]
 OutputFolder = Annotated[
     Path, typer.Option("-o", "--output", help="Folder to write.", metavar="DIR", show_default=False)
 ]
@@ -28,40 +32,70 @@ Dataset = Annotated[
 ]
 Positions = Annotated[
     str | None,
-    typer.Option(help="Positions: a key inside the file, or a CSV of y, x.", metavar="PATH", rich_help_panel=_READING),
+    typer.Option(
+        help="Positions: a key inside the file, or a CSV of y, x.", metavar="PATH", rich_help_panel=_READING
+    ),
 ]
 Shape = Annotated[
     str | None,
-    typer.Option(help="Shape Y,X or Y,X,KY,KX of raw data or of a flat stack.", metavar="Y,X,KY,KX", rich_help_panel=_READING),
+    typer.Option(
+        help="Shape Y,X or Y,X,KY,KX of raw data or of a flat stack.",
+        metavar="Y,X,KY,KX",
+        rich_help_panel=_READING,
+    ),
 ]
 DType = Annotated[
-    str | None, typer.Option("--dtype", help="Number type of raw data, such as uint16.", metavar="T", rich_help_panel=_READING)
+    str | None,
+    typer.Option(
+        "--dtype", help="Number type of raw data, such as uint16.", metavar="T", rich_help_panel=_READING
+    ),
 ]
 Offset = Annotated[
-    int | None, typer.Option(help="Bytes before the first pattern.", metavar="BYTES", rich_help_panel=_READING)
+    int | None,
+    typer.Option(help="Bytes before the first pattern.", metavar="BYTES", rich_help_panel=_READING),
 ]
 FrameGap = Annotated[
-    int | None, typer.Option("--frame-gap", help="Bytes after each pattern.", metavar="BYTES", rich_help_panel=_READING)
+    int | None,
+    typer.Option("--frame-gap", help="Bytes after each pattern.", metavar="BYTES", rich_help_panel=_READING),
 ]
 Mask = Annotated[
     Path | None,
-    typer.Option(help="Picture (ky, kx), zero at pixels to leave out.", metavar="FILE", rich_help_panel=_READING),
+    typer.Option(
+        help="Picture (ky, kx), zero at pixels to leave out.", metavar="FILE", rich_help_panel=_READING
+    ),
 ]
 Gain = Annotated[
     float | None, typer.Option(help="Counts per electron, where known.", rich_help_panel=_READING)
 ]
 Memory = Annotated[
     str | None,
-    typer.Option(help="Memory for patterns, such as 500MB or 2GB (default 1GB).", metavar="SIZE", rich_help_panel=_READING),
+    typer.Option(
+        help="Memory for patterns, such as 500MB or 2GB (default 1GB).",
+        metavar="SIZE",
+        rich_help_panel=_READING,
+    ),
 ]
 NThreads = Annotated[
-    int | None, typer.Option("--threads", help="Threads that read patterns (default: all cores).", rich_help_panel=_READING)
+    int | None,
+    typer.Option(
+        "--threads", help="Threads that read patterns (default: all cores).", rich_help_panel=_READING
+    ),
 ]
 
-_SIZES = {"KB": 1e-3, "MB": 1.0, "GB": 1e3, "TB": 1e6, "KIB": 2**10 / 1e6, "MIB": 2**20 / 1e6, "GIB": 2**30 / 1e6}
+_SIZES = {
+    "KB": 1e-3,
+    "MB": 1.0,
+    "GB": 1e3,
+    "TB": 1e6,
+    "KIB": 2**10 / 1e6,
+    "MIB": 2**20 / 1e6,
+    "GIB": 2**30 / 1e6,
+}
 
 
-def parse_numbers(name: str, text: str, counts: tuple[int, ...], kind: type[int] | type[float]) -> tuple[Any, ...]:
+def parse_numbers(
+    name: str, text: str, counts: tuple[int, ...], kind: type[int] | type[float]
+) -> tuple[Any, ...]:
     """Numbers of "1,2,3"; as many as one of `counts`.
 
     >>> parse_numbers("shape", "24,14", (2, 4), int)

@@ -15,7 +15,7 @@ __all__ = ["ConsoleProgress"]
 
 
 class ConsoleProgress:
-    """An `orbistem.progress.Progress` for people. Use it in a ``with``, so that the terminal is left in order."""
+    """An `orbistem.progress.Progress` for people. A ``with`` leaves the terminal in order."""
 
     def __init__(self, console: Console, *, quiet: bool = False) -> None:
         self._console = console
@@ -68,8 +68,12 @@ class ConsoleProgress:
         """End the task."""
         if self._bars is not None and self._bar is not None:
             bar = self._bars.tasks[self._bars.task_ids.index(self._bar)]
-            self._bars.update(self._bar, total=bar.total or bar.completed, completed=bar.total or bar.completed)
+            self._bars.update(
+                self._bar, total=bar.total or bar.completed, completed=bar.total or bar.completed
+            )
         elif not self._quiet and self._task:
             seconds = time.perf_counter() - self._started
-            self._console.print(f"{self._task}: {self._done} in {seconds:.1f} s", highlight=False, markup=False)
+            self._console.print(
+                f"{self._task}: {self._done} in {seconds:.1f} s", highlight=False, markup=False
+            )
         self._bar, self._task = None, ""

@@ -1,4 +1,4 @@
-"""`orbistem verify DIR`: is every file of a run as it was written?"""
+"""`orbistem verify DIR`: whether every file of a run is as it was written."""
 
 from __future__ import annotations
 
@@ -18,5 +18,7 @@ def verify_command(directory: RunFolder) -> None:
     changed = check_files(directory, run)
     emit_json("verify", {"directory": str(directory), "well": not changed, "changed": changed})
     if changed:
-        raise InputError(f"{directory} is not as it was written: {'; '.join(changed)}; run orbistem fit again")
+        raise InputError(
+            f"{directory} is not as it was written: {'; '.join(changed)}; run orbistem fit again"
+        )
     say(f"{directory}: all {len(run['files'])} files are as they were written.")

@@ -74,7 +74,9 @@ def transform(
     config, progress = config or FitConfig(), progress or Silent()
     model = trained.model
     if model is None:
-        raise InputError("want a run with a model, got one in which nothing was trained; fit another scan first")
+        raise InputError(
+            "want a run with a model, got one in which nothing was trained; fit another scan first"
+        )
     if scan.detector_shape != model.plan.detector_shape:
         raise ShapeError(
             f"patterns: want {model.plan.detector_shape} pixels as in the fit, got {scan.detector_shape}; "
@@ -85,7 +87,9 @@ def transform(
     final = Path(directory)
     source = None if trained.directory is None else trained.directory.absolute()
     if source is not None and source.resolve() == final.resolve():
-        raise OptionError(f"output: want another folder than the model's, got {final}; give another one with -o")
+        raise OptionError(
+            f"output: want another folder than the model's, got {final}; give another one with -o"
+        )
     model = _for_scan(model, scan, config)
     with open_workplace(
         final, checksum=checksum, fingerprint=config.fingerprint(), resume=False, overwrite=overwrite
@@ -105,7 +109,12 @@ def transform(
             )
             bare = replace(model.plan, order0_mean=None)
             reduce_scan(
-                bare, scan, runner=runner, sink=store.write_harmonics, block_size=block_size, progress=progress
+                bare,
+                scan,
+                runner=runner,
+                sink=store.write_harmonics,
+                block_size=block_size,
+                progress=progress,
             )
             origin = model.plan.order0_mean
             coefficients = store.write_basis(
@@ -136,7 +145,9 @@ def transform(
                 restarts_agree=None,
                 rng=np.random.default_rng([config.seed, 1]),
             )
-            run["certificate"] = {name: getattr(certificate, name) for name in certificate.__dataclass_fields__}
+            run["certificate"] = {
+                name: getattr(certificate, name) for name in certificate.__dataclass_fields__
+            }
             maps = build_maps(scan, prepared, encoding=encoding, active=active)
             examples = build_examples(scan, model.plan, model=model, encoding=encoding, active=active)
             with write_aside(place.directory / "maps.nc") as aside:
@@ -149,12 +160,19 @@ def transform(
         run |= {
             "words": [
                 f"{moments.n} of {scan.n_positions} patterns were used.",
-                f"The model of {trained.directory or 'another scan'} was applied as it is; nothing was trained.",
+                f"The model of {trained.directory or 'another scan'} was applied; nothing was trained.",
             ],
             "problems": list(scan.provenance.warnings),
         }
         if source is not None:
-            run["command"] = ["orbistem", "transform", str(source), str(scan.provenance.path or "FILE"), "-o", "repeat"]
+            run["command"] = [
+                "orbistem",
+                "transform",
+                str(source),
+                str(scan.provenance.path or "FILE"),
+                "-o",
+                "repeat",
+            ]
         run = finish_run(place.directory, run, clock)
     return Result(maps=maps, model=model, run=run, directory=final)
 

@@ -124,9 +124,7 @@ def _rows(encoding: Encoding, rows: NDArray[np.int64]) -> dict[str, NDArray[Any]
     }
 
 
-def _turned_frames(
-    model: TrainedModel, frames: NDArray[Any], by: NDArray[np.float64]
-) -> NDArray[np.float32]:
+def _turned_frames(model: TrainedModel, frames: NDArray[Any], by: NDArray[np.float64]) -> NDArray[np.float32]:
     """Stored numbers of patterns whose moving part is turned; the static background stays."""
     plan = model.plan
     static = static_pattern(model)
@@ -158,7 +156,10 @@ def _sentence(
         text += f"noise alone: {_percent(noise)})"
     if np.isfinite(angle):
         text += f", and its angle by the turn to within {max(angle, 0.01):.2g}°"
-    agree = {True: " Trainings from different starts agree.", False: " Trainings from different starts differ."}
+    agree = {
+        True: " Trainings from different starts agree.",
+        False: " Trainings from different starts differ.",
+    }
     return text + "." + (agree[restarts_agree] if restarts_agree is not None else "")
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 __all__ = ["cache_folder", "use_compile_cache"]
 
+_FOLDER = "jax_compilation_cache_dir"
 MIN_COMPILE_S = 0.2
 """Programs that compile faster are not worth a file."""
 
@@ -34,7 +36,7 @@ def use_compile_cache() -> Path | None:
     """
     import jax
 
-    chosen: str | None = jax.config.jax_compilation_cache_dir
+    chosen: str | None = getattr(jax.config, _FOLDER)
     if chosen is not None:
         return Path(chosen)
     try:
@@ -44,6 +46,7 @@ def use_compile_cache() -> Path | None:
         return None
     if not os.access(folder, os.W_OK | os.X_OK):
         return None
-    jax.config.update("jax_compilation_cache_dir", str(folder))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", MIN_COMPILE_S)
+    update: Callable[[str, object], None] = jax.config.update
+    update(_FOLDER, str(folder))
+    update("jax_persistent_cache_min_compile_time_secs", MIN_COMPILE_S)
     return folder

@@ -26,7 +26,7 @@ from orbistem.pipeline.orientation import measure_orientation, reference_positio
 from orbistem.pipeline.preparation import Preparation, block_size_for, prepare
 from orbistem.pipeline.record import describe_basis, describe_run, file_checksums, write_run
 from orbistem.pipeline.reduction import Reduced, reduce, resume_reduced, save_reduced
-from orbistem.pipeline.training import NOTHING_TRAINED, Training, describe_training, train_model
+from orbistem.pipeline.training import NOTHING_TRAINED, describe_training, train_model
 from orbistem.pipeline.workplace import Workplace, open_workplace
 from orbistem.progress import Progress, Silent
 from orbistem.report import write_report
@@ -217,7 +217,7 @@ def replayable(config: FitConfig, prepared: Preparation) -> FitConfig:
     return config.replace(
         prepare=replace(
             config.prepare,
-            centre_px=tuple(float(value) for value in prepared.centre.centre_px),
+            centre_px=prepared.plan.centre_px,
             whiten=prepared.plan.whitening,
         ),
         counts=(

@@ -62,10 +62,10 @@ def sort_latents(z: Floats, z_sd: Floats) -> LatentSort:
     if not len(z):
         n = z.shape[1]
         return LatentSort(order=tuple(range(n)), sign=(1.0,) * n, active=(False,) * n)
-    activity = z.std(axis=0) / np.maximum(np.sqrt(np.mean(z_sd**2, axis=0)), MIN_SD)
+    activity: NDArray[np.float64] = z.std(axis=0) / np.maximum(np.sqrt(np.mean(z_sd**2, axis=0)), MIN_SD)
     order = np.argsort(-activity, kind="stable")
-    skewness = np.mean((z - z.mean(axis=0)) ** 3, axis=0)
-    active = active_latents(z, z_sd)[order]
+    skewness: NDArray[np.float64] = np.mean((z - z.mean(axis=0)) ** 3, axis=0)
+    active = np.asarray(active_latents(z, z_sd))[order]
     return LatentSort(
         order=tuple(int(one) for one in order),
         sign=tuple(-1.0 if skewness[one] < 0 else 1.0 for one in order),
@@ -177,10 +177,10 @@ def scan_coordinates(scan: Scan) -> tuple[tuple[str, ...], dict[str, Any]]:
     coordinates = {}
     for axis, size, name in zip(scan.scan_axes, scan.scan_shape, ("y", "x"), strict=True):
         if scan.scan_vectors is not None:
-            values, units = np.arange(size, dtype=np.float64), "1"
+            values, unit = np.arange(size, dtype=np.float64), "1"
         else:
-            values, units = axis.coordinates(size), axis.units
-        coordinates[name] = (name, values, {"units": units, "long_name": f"scan position, {name}"})
+            values, unit = axis.coordinates(size), axis.units
+        coordinates[name] = (name, values, {"units": unit, "long_name": f"scan position, {name}"})
     return ("y", "x"), coordinates
 
 

@@ -70,9 +70,7 @@ def block_size_for(scan: Scan, memory_mb: int) -> int:
     return scan.choose_block_size(max(1, memory_mb * 2**20 // BLOCK_SHARE))
 
 
-def measure(
-    scan: Scan, *, runner: Runner, block_size: int, progress: Progress
-) -> MomentsResult:
+def measure(scan: Scan, *, runner: Runner, block_size: int, progress: Progress) -> MomentsResult:
     """Moments of the whole scan, in one pass.
 
     Raises
@@ -82,8 +80,9 @@ def measure(
     """
     if scan.n_positions == 1:
         raise InputError(
-            f"want a stack of patterns, got a single one of {scan.detector_shape[0]} x {scan.detector_shape[1]} "
-            "pixels; give a scan, or fold the file with --shape Y,X,KY,KX"
+            "want a stack of patterns, got a single one of "
+            f"{scan.detector_shape[0]} x {scan.detector_shape[1]} pixels; give a scan, or "
+            "fold the file with --shape Y,X,KY,KX"
         )
     reduction = Moments(detector_shape=scan.detector_shape, pixel_valid=np.asarray(scan.pixel_valid))
     moments = runner.run(reduction, scan, block_size=block_size, progress=progress)
@@ -178,7 +177,10 @@ def pixel_scale(scan: Scan) -> tuple[tuple[float, float], str | None]:
         return (1.0, 1.0), None
     smaller = min(pitch)
     scale = (pitch[0] / smaller, pitch[1] / smaller)
-    return scale, f"The detector's pixels are not square ({scale[0]:.3g} : {scale[1]:.3g}), and were taken so."
+    return (
+        scale,
+        f"The detector's pixels are not square ({scale[0]:.3g} : {scale[1]:.3g}), and were taken so.",
+    )
 
 
 def _centre(moments: MomentsResult, valid: NDArray[np.bool_], config: FitConfig) -> CentreFit:

@@ -125,7 +125,9 @@ def check_files(directory: Path, run: Mapping[str, Any]) -> list[str]:
     found = file_checksums(directory)
     changed = [f"{name} is missing" for name in wanted if name not in found]
     changed += [
-        f"{name} was changed after the run" for name in wanted if name in found and found[name] != wanted[name]
+        f"{name} was changed after the run"
+        for name in wanted
+        if name in found and found[name] != wanted[name]
     ]
     return changed
 

@@ -89,9 +89,7 @@ def reduce(
         Where ``coefficients.zarr`` goes.
     """
     plan = prepared.plan
-    store = create(
-        directory / STORE_NAME, n_positions=scan.n_positions, harmonics_shape=plan.harmonics_shape
-    )
+    store = create(directory / STORE_NAME, n_positions=scan.n_positions, harmonics_shape=plan.harmonics_shape)
     moments = reduce_scan(
         plan, scan, runner=runner, sink=store.write_harmonics, block_size=block_size, progress=progress
     )

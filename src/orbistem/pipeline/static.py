@@ -18,5 +18,6 @@ def static_coefficients(model: TrainedModel) -> NDArray[np.complex64]:
 
 
 def static_pattern(model: TrainedModel) -> NDArray[np.float32]:
-    """The static background in electrons, (ky, kx), with the mean pattern in all that the model does not keep."""
-    return model.draw(static_coefficients(model)[None])[0]
+    """Static background in electrons, (ky, kx): the mean pattern in all that the model does not keep."""
+    pattern: NDArray[np.float32] = model.draw(static_coefficients(model)[None])[0]
+    return pattern

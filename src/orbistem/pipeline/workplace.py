@@ -136,7 +136,7 @@ def check_free(final: Path, *, overwrite: bool) -> None:
         return
     if not is_our_run(final):
         raise OutputError(
-            f"{final} exists and holds no run of orbistem, so it is not replaced; choose another folder with -o"
+            f"{final} exists and holds no run of orbistem, so it stays; choose another folder with -o"
         )
     if not overwrite:
         raise OutputError(
@@ -164,7 +164,9 @@ def _enter(partial: Path, identity: Identity, *, resume: bool) -> Workplace:
         done = tuple(note.get("done", ()))
     elif partial.exists():
         if note is not None and note.get("done"):
-            logger.warning("an unfinished run in %s is given up; --resume would have gone on with it", partial)
+            logger.warning(
+                "an unfinished run in %s is given up; --resume would have gone on with it", partial
+            )
         shutil.rmtree(partial)
     try:
         state.mkdir(parents=True, exist_ok=True)
@@ -192,8 +194,8 @@ def _check_same(partial: Path, note: dict[str, Any], identity: Identity) -> None
         other.append(f"orbistem {note.get('orbistem')}")
     if other:
         raise OptionError(
-            f"resume: {partial} was begun with {' and '.join(other)}; give the same file and options as then, "
-            "or leave out --resume to begin anew"
+            f"resume: {partial} was begun with {' and '.join(other)}; give the same file and options as "
+            "then, or leave out --resume to begin anew"
         )
 
 

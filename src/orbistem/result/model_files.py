@@ -23,7 +23,9 @@ ARRAYS, FACTS = "model.safetensors", "model.json"
 Arrays = dict[str, NDArray[Any]]
 
 
-def write_model(folder: Path, parts: Mapping[str, tuple[Mapping[str, NDArray[Any]], Mapping[str, Any]]]) -> None:
+def write_model(
+    folder: Path, parts: Mapping[str, tuple[Mapping[str, NDArray[Any]], Mapping[str, Any]]]
+) -> None:
     """Write the parts of a model.
 
     Parameters
@@ -74,12 +76,15 @@ def read_model(folder: Path) -> dict[str, tuple[Arrays, dict[str, Any]]]:
         major = int(str(facts["version"]).split(".")[0])
         parts = facts["parts"]
     except FileNotFoundError as error:
-        raise InputError(f"want a folder with {FACTS}, got {folder}; give the DIR of a finished fit") from error
+        raise InputError(
+            f"want a folder with {FACTS}, got {folder}; give the DIR of a finished fit"
+        ) from error
     except (ValueError, KeyError, TypeError) as error:
         raise FormatError(f"{folder / FACTS} is damaged ({error}); run orbistem fit again") from error
     if major > int(FORMAT_VERSION.split(".")[0]):
         raise VersionError(
-            f"{folder}: want a model of version {FORMAT_VERSION}, got {facts['version']}; use a newer orbistem"
+            f"{folder}: want a model of version {FORMAT_VERSION}, got {facts['version']}; "
+            "use a newer orbistem"
         )
     try:
         arrays = load_file(folder / ARRAYS)

@@ -90,7 +90,9 @@ def read_run(directory: Path) -> dict[str, Any]:
     try:
         run = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise InputError(f"want a folder that orbistem fit wrote, got {directory} without run.json") from error
+        raise InputError(
+            f"want a folder that orbistem fit wrote, got {directory} without run.json"
+        ) from error
     except ValueError as error:
         raise InputError(f"{path}: want JSON, got {error}; run orbistem fit again") from error
     schema = run.get("schema") if isinstance(run, dict) else None

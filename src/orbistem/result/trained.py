@@ -52,7 +52,7 @@ class TrainedModel:
         Which latent of the network stands first, second, ... and its sign: (D,) each. The most active one
         stands first; the sign makes its distribution lean to the positive side.
     background
-        (K,) complex coefficients of a given vacuum pattern, subtracted first; None where the model learned it.
+        (K,) coefficients of a given vacuum pattern, subtracted first; None where the model learned it.
     """
 
     plan: Plan
@@ -75,7 +75,9 @@ class TrainedModel:
                 f"patterns: want (n, {self.plan.detector_shape[0]}, {self.plan.detector_shape[1]}) as in the "
                 f"fit, got {frames.shape}; bin or crop them to the same detector"
             )
-        kept: NDArray[np.complex64] = self.basis.coefficients(self.plan.harmonics(frames)).astype(np.complex64)
+        kept: NDArray[np.complex64] = self.basis.coefficients(self.plan.harmonics(frames)).astype(
+            np.complex64
+        )
         return kept
 
     def encode(self, source: Scan | ArrayLike) -> Encoding:
