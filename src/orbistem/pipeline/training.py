@@ -179,24 +179,13 @@ def _curve(restart: Restart) -> dict[str, list[float]]:
 
 
 def _say(report: TrainingReport, active: tuple[bool, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    words = _listed(report.words)
-    problems = list(_listed(report.problem))
-    n_active, n = sum(active), len(active)
-    if n_active == 0:
-        problems.append(
+    problems = _listed(report.problem)
+    if not any(active) and not problems:
+        problems = (
             "No latent at this dose: apart from rotation the patterns do not differ beyond the noise, so the "
-            "latents are empty; sum neighbouring patterns, or record more electrons."
+            "latents are empty; sum neighbouring patterns, or record more electrons.",
         )
-    elif n_active == 1 < n:
-        words = (*words, f"One latent is enough at this dose; the other {n - 1} carry nothing.")
-    elif n_active < n:
-        dead = n - n_active
-        words = (
-            *words,
-            f"{n_active} of {n} latents carry information; "
-            + ("one carries nothing." if dead == 1 else f"{dead} carry nothing."),
-        )
-    return words, tuple(problems)
+    return _listed(report.words), problems
 
 
 def _listed(texts: Any) -> tuple[str, ...]:
