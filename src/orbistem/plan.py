@@ -231,7 +231,7 @@ class Plan:
 
     def with_noise_scale(self, noise_scale: float) -> Plan:
         """Return a copy that knows how large the noise is."""
-        return replace(self, noise_scale=float(noise_scale))
+        return _sharing_steps(self, replace(self, noise_scale=float(noise_scale)))
 
     def with_order0_mean(self, order0_mean: np.ndarray) -> Plan:
         """Return a copy that subtracts the scan mean of order 0, shape (ring,)."""
@@ -239,7 +239,7 @@ class Plan:
             raise ShapeError(
                 f"order0_mean: want ({self.grid.n_rings},), got {order0_mean.shape}; one per ring"
             )
-        return replace(self, order0_mean=np.asarray(order0_mean, np.float64))
+        return _sharing_steps(self, replace(self, order0_mean=np.asarray(order0_mean, np.float64)))
 
     def to_dict(self) -> dict[str, Any]:
         """All scalars, ready for TOML or JSON; what is unknown is left out."""
@@ -337,6 +337,15 @@ def _steps(plan: Plan) -> _Steps:
         if steps is None:
             steps = _KEPT[plan] = _make_steps(plan)
     return steps
+
+
+def _sharing_steps(plan: Plan, new: Plan) -> Plan:
+    """`new`, which differs in nothing that the steps depend on, with the steps that `plan` has made."""
+    with _LOCK:
+        steps = _KEPT.get(plan)
+        if steps is not None:
+            _KEPT[new] = steps
+    return new
 
 
 def _make_steps(plan: Plan) -> _Steps:

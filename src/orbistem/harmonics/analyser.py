@@ -145,7 +145,7 @@ def ring_matrix(ring: Ring, checkerboard: np.ndarray) -> np.ndarray:
     with_slopes = np.concatenate([waves, slope[:, None] * waves[:, : 2 * n_slopes - 1]], axis=1)
     design = with_slopes if _is_sound(with_slopes, ring.hat) else waves
     weighted = ring.hat[:, None] * design
-    fit = np.linalg.lstsq(design.T @ weighted, weighted.T, rcond=1e-10)[0].T
+    fit = weighted @ np.linalg.pinv(design.T @ weighted, rcond=1e-10, hermitian=True)
     matrix = fit[:, : waves.shape[1]]
     if not ring.complete:
         matrix = _with_circular_noise(matrix, ring.hat * checkerboard, waves, design, fit)
