@@ -1,4 +1,4 @@
-"""One small fit with the real model for all tests of it; everything else with a model that needs no training."""
+"""One small fit with the real model; everything else with a model that needs no training."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A model that needs no training, exactly invariant: latents are sizes of coefficients, the angle is a phase."""
+"""A model without training, exactly invariant: latents are sizes of coefficients, the angle is a phase."""
 
 from __future__ import annotations
 

@@ -138,8 +138,8 @@ def transform(
             certificate = certify(
                 model,
                 coefficients,
-                encoding,
                 scan,
+                varies=any(active),
                 usable=prepared.usable,
                 group="SO2",
                 restarts_agree=None,

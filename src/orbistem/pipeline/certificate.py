@@ -54,9 +54,9 @@ class Certificate:
 def certify(
     model: TrainedModel,
     coefficients: NDArray[np.complexfloating[Any, Any]],
-    encoding: Encoding,
     scan: Scan,
     *,
+    varies: bool,
     usable: NDArray[np.bool_],
     group: str,
     restarts_agree: bool | None,
@@ -70,10 +70,10 @@ def certify(
         As trained.
     coefficients
         (position, K) of the whole scan.
-    encoding
-        Of the whole scan.
     scan
         To read the patterns that are turned pixel by pixel.
+    varies
+        Whether any latent is active.
     usable
         (position,) bool.
     group
@@ -91,14 +91,15 @@ def certify(
     static = static_coefficients(model)
     turned = turn(coefficients[sample] - static, by_rad=by, orders=np.asarray(model.basis.order)) + static
     after = model.encode_coefficients(turned)
-    before = _rows(encoding, sample)
+    before = _columns(model.encode_coefficients(coefficients[sample]))  # in the batches of `after`
     few = np.sort(rng.permutation(len(sample))[:N_PIXELS])
     after_pixels = model.encode(_turned_frames(model, read_frames(scan, sample[few]), by[few]))
     z_sd = before["z_sd"]
-    variance = before["z"].var(axis=0).sum()
+    variance = before["z"].var(axis=0).sum() if varies else 0.0
     noise = float(np.sqrt((z_sd**2).mean(axis=0).sum() / variance)) if variance > 0 else float("nan")
-    in_coefficients = rotation_error(before["z"], np.asarray(after.z))
-    in_pixels = rotation_error(before["z"][few], np.asarray(after_pixels.z))
+    nothing = float("nan")
+    in_coefficients = rotation_error(before["z"], np.asarray(after.z)) if varies else nothing
+    in_pixels = rotation_error(before["z"][few], np.asarray(after_pixels.z)) if varies else nothing
     angle = _angle_error(before, after, by, slice(None))
     angle_pixels = _angle_error(before, after_pixels, by[few], few)
     return Certificate(
@@ -117,11 +118,9 @@ def read_frames(scan: Scan, positions: NDArray[np.int64]) -> NDArray[Any]:
     return np.concatenate([scan.block(int(at), int(at) + 1).frames for at in positions])
 
 
-def _rows(encoding: Encoding, rows: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
-    return {
-        name: np.asarray(getattr(encoding, name), np.float64)[rows]
-        for name in ("z", "z_sd", "angle", "angle_order")
-    }
+def _columns(encoding: Encoding) -> dict[str, NDArray[Any]]:
+    names = ("z", "z_sd", "angle", "angle_order")
+    return {name: np.asarray(getattr(encoding, name), np.float64) for name in names}
 
 
 def _turned_frames(model: TrainedModel, frames: NDArray[Any], by: NDArray[np.float64]) -> NDArray[np.float32]:

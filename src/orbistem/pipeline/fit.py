@@ -178,8 +178,8 @@ def _fit(
             certificate = certify(
                 training.model,
                 training.coefficients,
-                training.encoding,
                 scan,
+                varies=any(training.active),
                 usable=prepared.usable,
                 group="SO2",
                 restarts_agree=training.restarts_agree,
