@@ -117,6 +117,8 @@ def run(arguments: Sequence[str]) -> int:
         return _wrong(told) if "disk full" in str(told) or "permission" in str(told) else _bug()
     except Exception as error:
         return _of_parser(error)
+    if status == INTERRUPTED:  # the option parser turns Ctrl-C into a status of its own
+        return _interrupted()
     return status if isinstance(status, int) else OK
 
 
@@ -126,7 +128,8 @@ def _of_parser(error: Exception) -> int:
     if name == "Abort":
         return _interrupted()
     if name == "Exit":
-        return int(getattr(error, "exit_code", OK))
+        status = int(getattr(error, "exit_code", OK))
+        return _interrupted() if status == INTERRUPTED else status
     if hasattr(error, "format_message") and hasattr(error, "exit_code"):
         text = str(error.format_message()).strip()
         if name == "NoArgsIsHelpError":
