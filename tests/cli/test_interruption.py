@@ -48,7 +48,7 @@ def test_ctrl_c_keeps_what_was_done(start, orbistem, scan_file, quick_toml, tmp_
     assert "in use" in other.err
     time.sleep(0.3)  # it trains now
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
     assert "Traceback" not in err
     assert "--resume" in err

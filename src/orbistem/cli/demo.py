@@ -58,8 +58,8 @@ def demo_command(
     report_result("demo", result, output)
     say("")
     say(
-        "The latent maps repeat with the lattice: each latent says what the local structure is, however it "
-        "is turned, and the vacancy is where the repeat is broken."
+        "Latent 1 shows every atom alike, whichever way its surroundings are turned; one atom is missing in "
+        "the middle: the vacancy."
     )
-    say("The angle map says how it is turned: colours run once around every atom and every hexagon.")
+    say("The angle map shows how each position is turned: colours run once around every atom and hexagon.")
     say(f"The simulated scan and what is true about it are in {inputs}; the report explains every number.")

@@ -90,7 +90,8 @@ def beam_maps(scan: Scan, prepared: Preparation) -> dict[str, NDArray[np.float32
         ("com_y", y, scan.detector_axes[0], moments.com[:, 0], plan.centre_px[0]),
         ("com_x", x, scan.detector_axes[1], moments.com[:, 1], plan.centre_px[1]),
     ):
-        first = of_frame * moments.totals - plan.offset * grid[given].sum() - (out * grid).sum()
+        apart = plan.offset * float(grid.sum(where=given)) + float((out * grid).sum())
+        first = of_frame * moments.totals - apart
         with np.errstate(divide="ignore", invalid="ignore"):
             found[name] = (first / electrons - centre) * axis.scale
     return {
