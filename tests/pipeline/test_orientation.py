@@ -17,7 +17,13 @@ def two_grains(rng, *, order, turned_by, n=600):
     angle[n:] += turned_by
     ones = np.ones(2 * n, np.float32)
     return Encoding(
-        z=z, z_sd=0 * z, angle=angle, angle_sd=ones, angle_order=ones.astype(int), evidence=ones, residual=ones
+        z=z,
+        z_sd=0 * z,
+        angle=angle,
+        angle_sd=ones,
+        angle_order=ones.astype(int),
+        evidence=ones,
+        residual=ones,
     )
 
 

@@ -69,12 +69,7 @@ class TrainedModel:
 
     def coefficients(self, frames: NDArray[Any]) -> NDArray[np.complex64]:
         """Kept coefficients (n, K), noise units, of patterns (n, ky, kx) as stored in the file."""
-        require_stack("patterns", frames)
-        if frames.shape[1:] != tuple(self.plan.detector_shape):
-            raise ShapeError(
-                f"patterns: want (n, {self.plan.detector_shape[0]}, {self.plan.detector_shape[1]}) as in the "
-                f"fit, got {frames.shape}; bin or crop them to the same detector"
-            )
+        self._check(frames)
         kept: NDArray[np.complex64] = self.basis.coefficients(self.plan.harmonics(frames)).astype(
             np.complex64
         )
@@ -95,6 +90,7 @@ class TrainedModel:
         """
         kept, flags = [], []
         for frames, measured in _blocks(source):
+            self._check(frames)
             usable = measured & usable_frames(frames, self.plan.pixel_valid)
             rows = np.zeros((len(frames), self.basis.n_kept), np.complex64)
             if usable.any():
@@ -126,6 +122,14 @@ class TrainedModel:
             spread[rows] = values
             whole[entry.name] = spread if not usable.all() else values
         return Encoding(**whole)
+
+    def _check(self, frames: NDArray[Any]) -> None:
+        require_stack("patterns", frames)
+        if frames.shape[1:] != tuple(self.plan.detector_shape):
+            raise ShapeError(
+                f"patterns: want (n, {self.plan.detector_shape[0]}, {self.plan.detector_shape[1]}) as in the "
+                f"fit, got {frames.shape}; bin or crop them to the same detector"
+            )
 
     def decode_coefficients(self, z: Floats, angle: Floats) -> NDArray[np.complex64]:
         """Expected coefficients (n, K) of latents (n, D) turned by angles (n,)."""
