@@ -23,7 +23,7 @@ class InvariantEncoder(eqx.Module):
     over the angles. Turning the pattern shifts the angles, and a mean does not see a shift.
     """
 
-    contract: Array  # (order, 2 slot, 2 H)
+    contract: Array  # (2, order, slot, H): real and imaginary part of the map of each order
     bias: Array
     hidden: tuple[eqx.nn.Linear, ...]
     head: eqx.nn.MLP
@@ -46,11 +46,7 @@ class InvariantEncoder(eqx.Module):
         self.latent_dim = latent_dim
         n_orders, n_slots = len(self.slots), len(self.slots[0])
         n_used = len(orders.of)
-        complex_map = jax.random.normal(keys[0], (2, n_orders, n_slots, width)) / np.sqrt(n_used)
-        re, im = complex_map
-        self.contract = jnp.concatenate(
-            [jnp.concatenate([re, im], axis=-1), jnp.concatenate([-im, re], axis=-1)], axis=1
-        )
+        self.contract = jax.random.normal(keys[0], (2, n_orders, n_slots, width)) / np.sqrt(n_used)
         self.bias = jnp.zeros(width)
         self.hidden = tuple(eqx.nn.Linear(width, width, key=k) for k in keys[1:-1])
         self.head = eqx.nn.MLP(width, 2 * latent_dim, width, 1, activation=smooth_gate, key=keys[-1])
@@ -62,7 +58,11 @@ class InvariantEncoder(eqx.Module):
         padded = jnp.concatenate([a, jnp.zeros((n, 1, 2), a.dtype)], axis=1)
         blocks = padded[:, np.asarray(self.slots), :]  # (n, order, slot, 2)
         blocks = jnp.moveaxis(blocks, 3, 2).reshape(n, len(self.present), -1)
-        channels = jnp.einsum("nmk,mkh->mnh", blocks, self.contract)  # (order, n, 2 H)
+        re, im = self.contract
+        block = jnp.concatenate(
+            [jnp.concatenate([re, im], axis=-1), jnp.concatenate([-im, re], axis=-1)], axis=1
+        )  # complex multiplication as one real matrix: free real entries would break the invariance
+        channels = jnp.einsum("nmk,mkh->mnh", blocks, block)  # (order, n, 2 H)
         re, im = channels[..., :width], channels[..., width:]
         stacked = jnp.concatenate([re, im], axis=0).reshape(2 * len(self.present), n * width)
         field = (jnp.asarray(_synthesis(self.present, n_angles)) @ stacked).reshape(n_angles * n, width)

@@ -46,10 +46,9 @@ class OrbitProblem:
     ) -> tuple[Array, Array]:
         if not self.train_offset:
             params = _frozen_offset(params)
-        terms = loss_terms(params, batch, extra, self.orders, options=self.options, key=key)
+        terms = loss_terms(params, batch, extra, self.orders, options=self.options, kl_weight=kl_weight, key=key)
         followed = (1 - self.rate) * extra + self.rate * (terms.residual - 1)
-        bound = jnp.mean(terms.nll + kl_weight * terms.kl)
-        return bound + self.weight_prior(params) / self.n_patterns, jnp.clip(followed, 0.0, self.limit)
+        return -terms.bound + self.weight_prior(params) / self.n_patterns, jnp.clip(followed, 0.0, self.limit)
 
     def weight_prior(self, params: OrbitNet) -> Array:
         """Negative log prior of the decoder's weights, nats."""
@@ -64,8 +63,8 @@ class OrbitProblem:
 
     def heldout(self, params: OrbitNet, extra: Array, batch: Array, key: PRNGKeyArray) -> Array:
         repeated = jnp.concatenate([batch] * HELDOUT_DRAWS)
-        terms = loss_terms(params, repeated, extra, self.orders, options=self.options, key=key)
-        return -jnp.mean(terms.nll + terms.kl)
+        terms = loss_terms(params, repeated, extra, self.orders, options=self.options, kl_weight=1.0, key=key)
+        return terms.bound
 
 
 def _frozen_offset(params: OrbitNet) -> OrbitNet:

@@ -26,6 +26,7 @@ class OrbitOptions:
     grid_angles: int = 144
     model_error_share: float = 0.25
     prior_strength: float = 1.0
+    draws: int = 1
 
 
 class OrbitNet(eqx.Module):
@@ -38,10 +39,9 @@ class OrbitNet(eqx.Module):
 
 
 class Terms(NamedTuple):
-    """Nats per pattern: -log p(a|z), KL; and the squared residual of each coefficient per real dof."""
+    """Bound on the evidence, nats per pattern; squared residual of each coefficient per real dof."""
 
-    nll: Array
-    kl: Array
+    bound: Array
     residual: Array
 
 
@@ -102,23 +102,41 @@ def loss_terms(
     orders: Orders,
     *,
     options: OrbitOptions,
+    kl_weight: Array | float,
     key: PRNGKeyArray,
 ) -> Terms:
-    """Terms of the evidence bound for a batch, one random turn and one draw of z for each pattern."""
+    """Evidence bound of a batch, one random turn and `options.draws` draws of z for each pattern.
+
+    One draw gives the bound of Kingma & Welling (arXiv:1312.6114), several the tighter one of Burda,
+    Grosse & Salakhutdinov (arXiv:1509.00519, equation 8), which matters where one pattern says little.
+    """
     k_turn, k_draw = jax.random.split(key)
-    turn_by = jax.random.uniform(k_turn, (a.shape[0],), maxval=2 * jnp.pi)
+    n = a.shape[0]
+    turn_by = jax.random.uniform(k_turn, (n,), maxval=2 * jnp.pi)
     a = turn_pairs(centred(net, a), turn_by, orders)
     mean, log_var = encode_raw(net, a, n_angles=options.train_angles)
-    z = mean + jnp.exp(0.5 * log_var) * jax.random.normal(k_draw, mean.shape)
-    template = net.decoder(z)
-    sigma = jnp.sqrt(1 + model_error)
-    inner = overlap(a / sigma[:, None], template / sigma[:, None], orders)
+    sigma = jnp.sqrt(1 + model_error)[:, None]
+    constant = jnp.sum(jnp.asarray(orders.freedom) * (jnp.log(sigma[:, 0]) + LOG_TWO_PI / 2))
+    noise = jax.random.normal(k_draw, (options.draws, *mean.shape))
+    z = mean + jnp.exp(0.5 * log_var) * noise
+    template = net.decoder(z.reshape(-1, z.shape[-1])).reshape(options.draws, *a.shape)
+    repeated = jnp.broadcast_to(a, template.shape)
+    flat = (-1, *a.shape[1:])
+    inner = overlap((repeated / sigma).reshape(flat), (template / sigma).reshape(flat), orders)
     log_p, _ = log_marginal(inner, orders, n_angles=options.grid_angles)
-    dof = jnp.asarray(orders.freedom)
-    constant = jnp.sum(dof * (jnp.log(sigma) + LOG_TWO_PI / 2))
-    kl = 0.5 * jnp.sum(mean**2 + jnp.exp(log_var) - 1 - log_var, axis=-1)
-    residual = expected_residual(a, template, inner, orders, n_angles=options.grid_angles)
-    return Terms(constant - log_p, kl, jax.lax.stop_gradient(jnp.mean(residual, axis=0)))
+    log_p = log_p.reshape(options.draws, n) - constant
+    residual = expected_residual(repeated.reshape(flat), template.reshape(flat), inner, orders, n_angles=options.grid_angles)
+    if options.draws == 1:
+        kl = 0.5 * jnp.sum(mean**2 + jnp.exp(log_var) - 1 - log_var, axis=-1)
+        bound = log_p[0] - kl_weight * kl
+        weight = jnp.ones_like(log_p)
+    else:
+        ratio = 0.5 * jnp.sum(noise**2 - z**2 + log_var, axis=-1)  # log p(z) - log q(z|a)
+        log_weight = log_p + kl_weight * ratio
+        bound = jax.nn.logsumexp(log_weight, axis=0) - float(np.log(options.draws))
+        weight = jax.nn.softmax(log_weight, axis=0)
+    expected = jnp.mean(jnp.einsum("sn,snk->nk", weight, residual.reshape(options.draws, n, -1)), axis=0)
+    return Terms(jnp.mean(bound), jax.lax.stop_gradient(expected))
 
 
 def expected_residual(a: Array, template: Array, inner, orders: Orders, *, n_angles: int) -> Array:
