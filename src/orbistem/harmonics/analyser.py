@@ -43,11 +43,14 @@ class Analyser:
         Flat indices of all pixels used, sorted by radius, so each ring reads one slice, shape (pixel,).
     maps
         One `RingMap` a ring.
+    matrices_float32
+        The matrices of `maps` in single precision: converting them costs more than using them.
     """
 
     grid: CircularGrid
     gather: np.ndarray
     maps: tuple[RingMap, ...]
+    matrices_float32: tuple[np.ndarray, ...]
 
     def __call__(self, pixels: np.ndarray) -> np.ndarray:
         """Harmonics of gathered pixels: (n, pixel) → (n, ring, order), complex of the same precision."""
@@ -55,7 +58,8 @@ class Analyser:
         harmonics = np.zeros((len(pixels), self.grid.n_rings, self.grid.n_orders), dtype=complex_type)
         for j, ring in enumerate(self.maps):
             if ring.n_orders:
-                parts = pixels[:, ring.start : ring.stop] @ ring.matrix.astype(pixels.dtype)
+                matrix = self.matrices_float32[j] if pixels.dtype == np.float32 else ring.matrix
+                parts = pixels[:, ring.start : ring.stop] @ matrix
                 harmonics[:, j, 0] = parts[:, 0]
                 harmonics[:, j, 1 : ring.n_orders].real = parts[:, 1::2]
                 harmonics[:, j, 1 : ring.n_orders].imag = parts[:, 2::2]
@@ -121,7 +125,8 @@ def make_analyser(grid: CircularGrid, *, weight: np.ndarray) -> Analyser:
             matrix[rows] = ring_matrix(ring, checkerboard[ring.pixels])
             matrix *= flat_weight[pixels][:, None]
         maps.append(RingMap(start=start, stop=stop, matrix=matrix, n_orders=ring.n_orders))
-    return Analyser(grid=grid, gather=gather, maps=tuple(maps))
+    single = tuple(ring.matrix.astype(np.float32) for ring in maps)
+    return Analyser(grid=grid, gather=gather, maps=tuple(maps), matrices_float32=single)
 
 
 def ring_matrix(ring: Ring, checkerboard: np.ndarray) -> np.ndarray:

@@ -18,7 +18,13 @@ from orbistem.metrics import active_latents, active_units
 from orbistem.pipeline.certificate import certify
 from orbistem.pipeline.compile_cache import use_compile_cache
 from orbistem.pipeline.examples import build_examples
-from orbistem.pipeline.fit import Stopwatch, default_runner, finish_run, input_checksum
+from orbistem.pipeline.fit import (
+    Stopwatch,
+    blas_of_one_thread,
+    default_runner,
+    finish_run,
+    input_checksum,
+)
 from orbistem.pipeline.maps import build_maps
 from orbistem.pipeline.preparation import Preparation, block_size_for
 from orbistem.pipeline.record import describe_basis, describe_run
@@ -96,12 +102,12 @@ def transform(
     ) as place:
         clock = Stopwatch()
         block_size = block_size_for(scan, config.compute.memory_mb)
-        with clock.step("prepare"):
+        with clock.step("prepare"), blas_of_one_thread():
             reduction = Moments(detector_shape=scan.detector_shape, pixel_valid=np.asarray(scan.pixel_valid))
             moments = runner.run(reduction, scan, block_size=block_size, progress=progress)
             prepared = _as_prepared(model.plan, moments)
         scan = scan.replace(measured=scan.measured & prepared.usable.reshape(scan.scan_shape))
-        with clock.step("reduce"):
+        with clock.step("reduce"), blas_of_one_thread():
             store = create(
                 place.directory / STORE_NAME,
                 n_positions=scan.n_positions,

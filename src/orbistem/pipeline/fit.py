@@ -34,7 +34,7 @@ from orbistem.result import Result
 from orbistem.scan import Scan
 from orbistem.stream import Inline, Runner, Threads
 
-__all__ = ["default_runner", "finish_run", "fit", "input_checksum"]
+__all__ = ["blas_of_one_thread", "default_runner", "finish_run", "fit", "input_checksum"]
 
 logger = logging.getLogger(__name__)
 
@@ -142,7 +142,7 @@ def _fit(
     block_size = block_size_for(scan, config.compute.memory_mb)
     reference = config.prepare.reference
     where = None if reference is None else reference_positions(scan, reference)
-    with clock.step("prepare"):
+    with clock.step("prepare"), blas_of_one_thread():
         prepared = prepare(scan, config, runner=runner, block_size=block_size, progress=progress)
     run = describe_run(scan, config, prepared, checksum=checksum)
     words, problems = list(prepared.words), list(prepared.problems)
@@ -150,7 +150,7 @@ def _fit(
     if prepared.trainable:
         good = np.asarray(prepared.usable).reshape(scan.scan_shape)
         scan = scan.replace(measured=scan.measured & good)
-        with clock.step("reduce"):
+        with clock.step("reduce"), blas_of_one_thread():
             place, reduced = _reduce(scan, prepared, config, place, runner, block_size, progress)
         with clock.step("train"):
             use_compile_cache()
@@ -198,6 +198,15 @@ def _fit(
     atomic_write_text(place.directory / "config.toml", replayable(config, prepared).to_toml())
     run = finish_run(place.directory, run, clock)
     return Result(maps=maps, model=training.model, run=run)
+
+
+@contextmanager
+def blas_of_one_thread() -> Iterator[None]:
+    """Blocks are worked on side by side; threads inside each small matrix product would only wait."""
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(limits=1, user_api="blas"):
+        yield
 
 
 def finish_run(directory: Path, run: dict[str, Any], clock: Stopwatch) -> dict[str, Any]:
