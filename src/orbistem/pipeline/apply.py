@@ -128,7 +128,7 @@ def transform(
                 noise=model.plan.noise,
                 order0_mean=np.zeros(model.plan.grid.n_rings) if origin is None else origin,
             )
-        with clock.step("map"):
+        with clock.step("map"), blas_of_one_thread():
             use_compile_cache()
             encoding = model.encode_coefficients(coefficients, prepared.usable)
             active = tuple(bool(flag) for flag in active_latents(encoding.z, encoding.z_sd))

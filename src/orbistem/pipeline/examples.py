@@ -71,8 +71,9 @@ def build_examples(
 
     units = {"units": "electrons" if plan.gain is not None else "counts"}
     detector, stack = ("ky", "kx"), ("example", "ky", "kx")
+    mean = np.where(plan.pixel_valid, plan.mean, 0) if model is None else plan.clean_mean
     layers: dict[str, Any] = {
-        "mean": (detector, plan.clean_mean.astype(np.float32), units | {"long_name": "mean pattern"}),
+        "mean": (detector, mean.astype(np.float32), units | {"long_name": "mean pattern"}),
         "pixel_valid": (detector, plan.pixel_valid.astype(np.int8), {"long_name": "pixels in use"}),
     }
     if model is not None and encoding is not None:

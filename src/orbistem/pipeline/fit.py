@@ -164,7 +164,7 @@ def _fit(
         run["noise"]["scale"] = reduced.plan.noise_scale
         run["training"] = describe_training(training)
         run["scores"] = training.scores
-    with clock.step("map"):
+    with clock.step("map"), blas_of_one_thread():
         orientation = None
         if where is not None and training.encoding is not None:
             orientation = measure_orientation(training.encoding, where)
@@ -203,7 +203,7 @@ def _fit(
 @contextmanager
 def blas_of_one_thread() -> Iterator[None]:
     """Blocks are worked on side by side; threads inside each small matrix product would only wait."""
-    from threadpoolctl import threadpool_limits
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
     with threadpool_limits(limits=1, user_api="blas"):
         yield
