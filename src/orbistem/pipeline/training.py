@@ -91,7 +91,7 @@ def train_model(
         )
     usable = np.asarray(prepared.usable)
     background = _background(reduced.plan, config, reduced)
-    rows = reduced.coefficients[usable]
+    rows = reduced.coefficients if usable.all() else reduced.coefficients[usable]
     vae, report = OrbitVAE.fit(
         rows if background is None else rows - background,
         basis=reduced.basis,
