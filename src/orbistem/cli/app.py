@@ -148,7 +148,7 @@ def _wrong(error: OrbistemError) -> int:
 
 
 def _interrupted() -> int:
-    sys.stderr.write("orbistem: interrupted; after fit, the same command with --resume goes on\n")
+    sys.stderr.write("orbistem: interrupted; a fit goes on with the same command and --resume\n")
     return INTERRUPTED
 
 
