@@ -16,6 +16,9 @@ from orbistem.harmonics.rings import Polar
 
 Whitening = Literal["poisson", "sqrt"]
 ANSCOMBE_SHIFT = 3 / 8
+ROOT_WORTH = 1.02
+"""The root is chosen where it keeps this many times more information: with linear weights patterns add up, which
+is worth a little."""
 WEIGHT_FLOOR = 1e-3
 """Azimuthal means below this share of the largest one are raised to it: far outside the pattern a
 single stray count must not weigh more than the pattern itself."""
@@ -155,10 +158,12 @@ def choose_whitening(
     slope = (upper - root_moments(np.maximum(mean - step, 0))[0]) / (mean + step - np.maximum(mean - step, 0))
     slope2 = np.maximum(slope, 1e-12) ** 2
     sqrt = _kept(slope2, variance / slope2, signal) / ideal
-    better: Whitening = "sqrt" if sqrt > poisson else "poisson"
+    better: Whitening = "sqrt" if sqrt > ROOT_WORTH * poisson else "poisson"
     chosen = better if wanted == "auto" else wanted
     name = {"poisson": "linear weights", "sqrt": "the square root"}
-    how = "chosen because it keeps more" if wanted == "auto" else "given by the user"
+    how = {"poisson": "chosen: patterns stay additive", "sqrt": "chosen because it keeps more"}[chosen]
+    if wanted != "auto":
+        how = "given by the user"
     why = (
         f"whitening by {name[chosen]} ({how}): of the information in the counts, linear weights keep "
         f"{100 * poisson:.0f} %, the square root {100 * sqrt:.0f} %"

@@ -18,7 +18,7 @@ from orbistem.models.checkpoint import load_done, load_state, save_done, save_st
 from orbistem.models.infer import encode_batch, infer_all
 from orbistem.models.objective import OrbitProblem
 from orbistem.models.orbit import LIBRARY_SIZE, LatentFrame, OrbitVAE, OrbitVAEOptions, as_pairs
-from orbistem.models.orbit_vae import OrbitNet, make_net
+from orbistem.models.orbit_vae import OrbitNet, centred, make_net
 from orbistem.models.protocol import Restart, TrainingReport
 from orbistem.models.train import State, TrainOptions, begin, train
 from orbistem.progress import Progress, Silent
@@ -92,20 +92,23 @@ def fit_orbit_vae(
         )
     finally:
         progress.finish()
-    model = _finish(main, data, options, seed=seed)
-    agreement = _agreement(model, _finish(best, data, options, seed=seed), data)
-    problem = _problem(model, best, main)
+    ranked = sorted((*scouts, main), key=lambda outcome: outcome.restart.heldout, reverse=True)
+    winner = ranked[0]
+    alike = [o for o in ranked[1:] if o.restart.start == winner.restart.start] or ranked[1:]
+    model = _finish(winner, data, options, seed=seed)
+    agreement = _agreement(model, _finish(alike[0], data, options, seed=seed), data)
+    problem = _problem(model)
     report = TrainingReport(
         steps=sum(o.restart.steps for o in (*scouts, main)),
         patterns_per_s=main.patterns_per_s,
         first_epoch_s=scouts[0].first_round_s,
         kept_coefficients=basis.n_kept,
         active=tuple(bool(x) for x in model.active),
-        heldout_evidence=main.restart.heldout,
-        restarts=tuple(o.restart for o in (*scouts, main)),
+        heldout_evidence=winner.restart.heldout,
+        restarts=tuple(o.restart for o in reversed(ranked)),
         agreement=agreement,
         problem=problem,
-        words=_words(model, scouts, main, agreement, time.perf_counter() - began),
+        words=_words(model, scouts, winner, agreement, time.perf_counter() - began),
     )
     return model, report
 
@@ -232,6 +235,16 @@ def _finish(outcome: _Outcome, data: _Data, options: OrbitVAEOptions, *, seed: i
         steps=options.refine_steps,
         n_samples=options.samples,
     )
+    model_error = _calibrated(found["pattern"], outcome.net, data, some)
+    found = infer_all(
+        outcome.net,
+        data.pairs[some],
+        model_error,
+        library,
+        data.orders,
+        steps=options.refine_steps,
+        n_samples=options.samples,
+    )
     frame = latent_frame(found["z"], found["covariance"])
     return OrbitVAE(
         outcome.net,
@@ -242,6 +255,13 @@ def _finish(outcome: _Outcome, data: _Data, options: OrbitVAEOptions, *, seed: i
         eigenvalue=data.eigenvalue,
         options=options,
     )
+
+
+def _calibrated(pattern: np.ndarray, net: OrbitNet, data: _Data, rows: np.ndarray) -> np.ndarray:
+    """Model error of each coefficient: what the posterior mean pattern leaves beyond the shot noise."""
+    measured = np.asarray(centred(net, jnp.asarray(data.pairs[rows])))
+    left = np.mean(np.sum((measured - pattern) ** 2, axis=-1, dtype=np.float64), axis=0)
+    return np.maximum(left / data.orders.freedom - 1, 0).astype(np.float32)
 
 
 def _padded(pairs: np.ndarray, batch: int) -> jax.Array:
@@ -293,22 +313,17 @@ def _agreement(model: OrbitVAE, other: OrbitVAE, data: _Data) -> float | None:
     return float(np.clip(1 - np.sum(left**2) / np.sum((mine - mine.mean(axis=0)) ** 2), 0, 1))
 
 
-def _problem(model: OrbitVAE, scout: _Outcome, main: _Outcome) -> str | None:
-    if not model.active.any():
-        return (
-            "no latent rises above its own uncertainty: at this dose the patterns show no structure that "
-            "repeats up to a turn; bin the scan, raise the dose, or check the centre"
-        )
-    if main.restart.heldout < scout.restart.heldout - 1.0:
-        return (
-            "the long training ended below a short one on held-out patterns; more patterns, or "
-            "a smaller --latent-dim, would make the model more certain"
-        )
-    return None
+def _problem(model: OrbitVAE) -> str | None:
+    if model.active.any():
+        return None
+    return (
+        "no latent rises above its own uncertainty: at this dose the patterns show no structure that "
+        "repeats up to a turn; bin the scan, raise the dose, or check the centre"
+    )
 
 
 def _words(
-    model: OrbitVAE, scouts: list[_Outcome], main: _Outcome, agreement: float | None, seconds: float
+    model: OrbitVAE, scouts: list[_Outcome], winner: _Outcome, agreement: float | None, seconds: float
 ) -> tuple[str, ...]:
     n_active = int(model.active.sum())
     said = [
@@ -321,12 +336,12 @@ def _words(
     if len(scouts) > 1:
         scores = ", ".join(f"{o.restart.start} {o.restart.heldout:.1f}" for o in scouts)
         said.append(
-            f"the static background was learned, started from '{main.restart.start}' "
+            f"the static background was learned, started from '{winner.restart.start}' "
             f"(held-out evidence of short trainings, nats per pattern: {scores})"
         )
     said.append(
-        f"trained for {main.restart.steps} steps; the parameters with the best held-out evidence "
-        f"({main.restart.heldout:.1f} nats per pattern) were kept ({seconds:.0f} s)"
+        f"trained {len(scouts) + 1} times ({seconds:.0f} s); the parameters with the best held-out evidence "
+        f"({winner.restart.heldout:.1f} nats per pattern, a training of {winner.restart.steps} steps) were kept"
     )
     if agreement is not None:
         said.append(f"an independent training explains {100 * agreement:.0f} % of the latent variation")

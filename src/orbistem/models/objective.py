@@ -48,7 +48,8 @@ class OrbitProblem:
             params = _frozen_offset(params)
         terms = loss_terms(params, batch, extra, self.orders, options=self.options, kl_weight=kl_weight, key=key)
         followed = (1 - self.rate) * extra + self.rate * (terms.residual - 1)
-        return -terms.bound + self.weight_prior(params) / self.n_patterns, jnp.clip(followed, 0.0, self.limit)
+        bound = -terms.bound + self.options.gauge * terms.drift
+        return bound + self.weight_prior(params) / self.n_patterns, jnp.clip(followed, 0.0, self.limit)
 
     def weight_prior(self, params: OrbitNet) -> Array:
         """Negative log prior of the decoder's weights, nats."""

@@ -27,6 +27,7 @@ class OrbitOptions:
     model_error_share: float = 0.25
     prior_strength: float = 1.0
     draws: int = 1
+    gauge: float = 3.0
 
 
 class OrbitNet(eqx.Module):
@@ -39,10 +40,12 @@ class OrbitNet(eqx.Module):
 
 
 class Terms(NamedTuple):
-    """Bound on the evidence, nats per pattern; squared residual of each coefficient per real dof."""
+    """Bound on the evidence, nats per pattern; squared residual of each coefficient per real dof;
+    squared drift of the gauge."""
 
     bound: Array
     residual: Array
+    drift: Array
 
 
 def make_net(
@@ -110,7 +113,7 @@ def loss_terms(
     One draw gives the bound of Kingma & Welling (arXiv:1312.6114), several the tighter one of Burda,
     Grosse & Salakhutdinov (arXiv:1509.00519, equation 8), which matters where one pattern says little.
     """
-    k_turn, k_draw = jax.random.split(key)
+    k_turn, k_draw, k_gauge = jax.random.split(key, 3)
     n = a.shape[0]
     turn_by = jax.random.uniform(k_turn, (n,), maxval=2 * jnp.pi)
     a = turn_pairs(centred(net, a), turn_by, orders)
@@ -136,7 +139,22 @@ def loss_terms(
         bound = jax.nn.logsumexp(log_weight, axis=0) - float(np.log(options.draws))
         weight = jax.nn.softmax(log_weight, axis=0)
     expected = jnp.mean(jnp.einsum("sn,snk->nk", weight, residual.reshape(options.draws, n, -1)), axis=0)
-    return Terms(jnp.mean(bound), jax.lax.stop_gradient(expected))
+    drift = gauge_drift(net.decoder, z[0], k_gauge, orders) if options.gauge else jnp.zeros(())
+    return Terms(jnp.mean(bound), jax.lax.stop_gradient(expected), drift)
+
+
+def gauge_drift(decoder: Decoder, z: Float[Array, "n d"], key: PRNGKeyArray, orders: Orders) -> Array:
+    """Mean squared turn of the template per unit step of z in a random direction, rad².
+
+    The likelihood does not see a turn g(z) of all templates (θ → θ + g(z)), so it is free to choose: the
+    gauge in which templates turn least as z changes makes angles of different sites comparable.
+    """
+    direction = jax.random.normal(key, z.shape)
+    template, change = jax.jvp(decoder, (z,), (direction,))
+    m = jnp.asarray(orders.of, z.dtype)
+    along = jnp.sum(m * (change[..., 0] * template[..., 1] - change[..., 1] * template[..., 0]), axis=-1)
+    size = jnp.sum(m * m * jnp.sum(template**2, axis=-1), axis=-1)
+    return jnp.mean((along / (size + 1.0)) ** 2)
 
 
 def expected_residual(a: Array, template: Array, inner, orders: Orders, *, n_angles: int) -> Array:

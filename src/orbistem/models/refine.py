@@ -134,11 +134,11 @@ def sample_posterior(
     half_log_det = jnp.sum(jnp.log(jnp.diagonal(factor, axis1=1, axis2=2)), axis=-1)
     dof = jnp.asarray(orders.freedom)
     constant = jnp.sum(dof * (jnp.log(sigma[:, 0]) + LOG_TWO_PI / 2))
-    draws = jax.random.normal(key, (n_samples, n, d))
+    draws = jax.random.normal(key, (n_samples, 1, d))  # the same for all, so that nothing depends on the batch
     member = jnp.asarray(orders.member).T
 
     def one(draw: Array) -> tuple[Array, Array, Array]:
-        z = refined.z + jnp.einsum("nij,nj->ni", factor, draw)
+        z = refined.z + jnp.einsum("nij,j->ni", factor, draw[0])
         template = decoder(z)
         inner = overlap(a / sigma, template / sigma, orders)
         log_p, _ = log_marginal(inner, orders, n_angles=n_angles)

@@ -39,14 +39,17 @@ class TrainOptions:
         How often the held-out evidence is measured.
     averaging
         Decay of the running average of the parameters, per step.
+    patience
+        Stop once the held-out evidence has not improved for this share of the steps (after warm-up).
     """
 
-    steps: int = 4000
+    steps: int = 2000
     batch: int = 256
     learning_rate: float = 3e-3
     warm_up: float = 0.5
     rounds: int = 40
     averaging: float = 0.99
+    patience: float = 0.25
 
     def __post_init__(self) -> None:
         if self.steps < 1 or self.batch < 1 or self.rounds < 1:
@@ -142,7 +145,7 @@ def train(
     rows = list(history)
     best_score, best_params, best_extra = best if best is not None else (-np.inf, state.average, state.extra)
     done = int(state.step)
-    first = done
+    first, best_step = done, done
     while done < options.steps:
         state, losses = run_round(state, data)
         value = float(score(eqx.combine(state.average, static), state.extra, heldout, score_key))
@@ -150,10 +153,13 @@ def train(
         rows.append((done, float(losses), value))
         if not first_round:
             first_round = time.perf_counter() - started
-        if done >= options.warm_up * options.steps and value > best_score:
+        if value > best_score:
             best_score, best_params, best_extra = value, state.average, state.extra
+            best_step = done
         if on_round is not None:
             on_round(done, state, rows, (best_score, best_params, best_extra))
+        if done - best_step > options.patience * options.steps and done > options.warm_up * options.steps:
+            break
     seconds = time.perf_counter() - started
     later = max(seconds - first_round, 1e-9)
     steps_later = max(done - first - per_round, 0)

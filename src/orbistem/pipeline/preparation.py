@@ -16,7 +16,7 @@ from orbistem.plan import Plan, reference_total
 from orbistem.prepare.centre import CentreFit, check_centre, find_centre
 from orbistem.prepare.counts import CountsFit, estimate_gain
 from orbistem.prepare.mask import MaskResult, find_bad_pixels
-from orbistem.prepare.moments import Moments, MomentsResult
+from orbistem.prepare.moments import Moments, MomentsResult, autocorrelation
 from orbistem.progress import Progress
 from orbistem.scan import Scan
 from orbistem.stream import Runner
@@ -26,6 +26,8 @@ __all__ = ["MIN_PATTERNS", "Preparation", "as_sentence", "block_size_for", "meas
 
 MIN_PATTERNS = 32
 """With fewer usable patterns nothing is trained."""
+CORRELATED_FROM = 0.1
+"""Sum of the noise autocorrelation this far from 1 enters the noise covariance (DESIGN, noise of pixels)."""
 BLOCK_SHARE = 8
 """A block may take this part of the memory: several are on their way at once."""
 
@@ -152,6 +154,7 @@ def prepare(
         reference_total=total,
         whitening=whitening.chosen,
         rings=config.rings,
+        autocorrelation=_pixel_noise(moments, valid, counts),
     )
     done = Preparation(
         moments=moments,
@@ -164,6 +167,15 @@ def prepare(
         trainable=moments.n >= MIN_PATTERNS,
     )
     return replace(done, words=_words(scan, done, scale_words), problems=_problems(scan, done))
+
+
+def _pixel_noise(
+    moments: MomentsResult, valid: NDArray[np.bool_], counts: CountsFit
+) -> NDArray[np.float64] | None:
+    """Autocorrelation of the noise where it is clearly not that of independent pixels."""
+    if counts.gain is None or not counts.warnings or abs(counts.correlated - 1) <= CORRELATED_FROM:
+        return None
+    return autocorrelation(moments, valid)
 
 
 def pixel_scale(scan: Scan) -> tuple[tuple[float, float], str | None]:
