@@ -1,0 +1,70 @@
+"""What this machine can do at best: its float32 matrix-product rate, beside which all seconds are quoted."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+
+import numpy as np
+
+SIZE = 1536
+FLOPS = 2 * SIZE**3
+
+
+def limit_threads(n: int | None) -> int:
+    """Keep this process, and those that it starts, on `n` cores (None: all allowed ones); returns how many.
+
+    Call it before JAX or NumPy is used for the first time.
+    """
+    if not hasattr(os, "sched_setaffinity"):
+        if n is not None:
+            raise SystemExit("--threads: this system cannot bind a program to cores; leave it out")
+        return os.cpu_count() or 1
+    cores = sorted(os.sched_getaffinity(0))
+    if n is not None:
+        cores = cores[:n]
+        os.sched_setaffinity(0, cores)
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ[name] = str(len(cores))
+    return len(cores)
+
+
+def jax_gemm(seconds: float = 1.0) -> float:
+    """FLOP/s of a float32 product of two 1536 × 1536 matrices in JAX: the best of what fits in `seconds`."""
+    import jax
+    import jax.numpy as jnp
+
+    left = jax.random.normal(jax.random.key(0), (SIZE, SIZE), jnp.float32)
+    product = jax.jit(lambda a, b: a @ b)
+    return _best(lambda: product(left, left).block_until_ready(), seconds)
+
+
+def numpy_gemm(seconds: float = 1.0) -> float:
+    """The same in NumPy."""
+    left = np.random.default_rng(0).normal(size=(SIZE, SIZE)).astype(np.float32)
+    return _best(lambda: left @ left, seconds)
+
+
+def load_average() -> float:
+    """Processes that wanted to run over the last minute; NaN where the system does not say."""
+    return os.getloadavg()[0] if hasattr(os, "getloadavg") else float("nan")
+
+
+def describe(seconds: float = 1.0) -> str:
+    """One line for the head of a table."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
+    return (
+        f"this machine: {cores} cores, load {load_average():.1f} before; float32 product of {SIZE}³: "
+        f"JAX {jax_gemm(seconds) / 1e9:.0f} GFLOP/s, NumPy {numpy_gemm(seconds) / 1e9:.0f} GFLOP/s"
+    )
+
+
+def _best(call: Callable[[], object], seconds: float) -> float:
+    call()
+    shortest, stop = float("inf"), time.perf_counter() + seconds
+    while time.perf_counter() < stop:
+        started = time.perf_counter()
+        call()
+        shortest = min(shortest, time.perf_counter() - started)
+    return FLOPS / shortest
