@@ -15,8 +15,10 @@ FLOPS = 2 * SIZE**3
 def limit_threads(n: int | None) -> int:
     """Keep this process, and those that it starts, on `n` cores (None: all allowed ones); returns how many.
 
-    Call it before JAX or NumPy is used for the first time.
+    Call it before JAX is used for the first time.
     """
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
     if not hasattr(os, "sched_setaffinity"):
         if n is not None:
             raise SystemExit("--threads: this system cannot bind a program to cores; leave it out")
@@ -27,6 +29,7 @@ def limit_threads(n: int | None) -> int:
         os.sched_setaffinity(0, cores)
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[name] = str(len(cores))
+    threadpool_limits(limits=len(cores), user_api="blas")
     return len(cores)
 
 

@@ -85,7 +85,7 @@ def srtio3(data: Path, table: Table, seeds: tuple[int, ...]) -> None:
         angle = result.maps.angle.values[inside].astype(np.float64)
         error = angle_error(angle[pairs[:, 0]], angle[pairs[:, 1]], np.pi / 2, 1)
         off = tuple(
-            abs(found - true) for found, true in zip(result.plan.centre_px, TRUE_CENTRE_PX, strict=True)
+            abs(found - true) for found, true in zip(result.run["centre"]["px"], TRUE_CENTRE_PX, strict=True)
         )
         table.line("fold error for 90° within 20 tilt steps", fold_error(z, pairs), want=("<=", 0.12))
         table.line("share of angles 90° apart within 4°", error.share_within(4.0), want=(">=", 0.99))

@@ -8,11 +8,14 @@ cannot be loaded, a stand-in without content takes its place.
 
 import argparse
 import contextlib
+import importlib
 import json
 import sys
 import tempfile
 import time
 from pathlib import Path
+
+import numpy as np
 
 STAND_IN = {
     "__init__.py": "",
@@ -24,8 +27,8 @@ STAND_IN = {
 def provide_torchvision(folder: Path) -> bool:
     """Make ``import torchvision`` work; True where the stand-in is used."""
     try:
-        import torchvision.models
-        import torchvision.utils  # noqa: F401
+        importlib.import_module("torchvision.models")
+        importlib.import_module("torchvision.utils")
     except Exception:
         for name in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
             del sys.modules[name]
@@ -46,12 +49,11 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=20.0)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as text, contextlib.redirect_stdout(sys.stderr):
-        import numpy as np
-        import torch
+        torch = importlib.import_module("torch")
 
         torch.set_num_threads(given.threads)
         stand_in = provide_torchvision(Path(text))
-        import atomai
+        atomai = importlib.import_module("atomai")
 
         rng = np.random.default_rng(0)
         patterns = rng.uniform(size=(2 * given.batch, given.px, given.px)).astype(np.float32)
