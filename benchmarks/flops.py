@@ -80,7 +80,7 @@ def training_flops(order: np.ndarray, options: OrbitOptions) -> Flops:
         decoder=both * decoder * draws,
         gauge=both * decoder if options.gauge else 0,
         overlap=both * (8 * n_turning + 2 * n_plain) * draws,
-        angles=(forward + both + forward) * angles * draws,
+        angles=(forward + data_only + forward) * angles * draws,
     )
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -208,10 +209,12 @@ def run(structure: str, clean: np.ndarray, dose: float, seed: int, table: Table)
 
 def posterior_mean_patterns(model: TrainedModel, frames: np.ndarray) -> np.ndarray:
     """Expected electrons (n, ky, kx), averaged over the posterior of latents and angle."""
+    whole: Callable[[np.ndarray], np.ndarray] | None = getattr(model, "predict", None)
+    if whole is not None:
+        return whole(frames)
     kept = model.coefficients(frames)
-    if model.background is not None:
-        return model.draw(model.vae.predict(kept - model.background) + model.background)
-    return model.draw(model.vae.predict(kept))
+    apart = np.zeros(kept.shape[1], kept.dtype) if model.background is None else model.background
+    return model.draw(model.vae.predict(kept - apart) + apart)
 
 
 def _flat(values: np.ndarray, trailing: int) -> np.ndarray:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 
@@ -33,20 +34,27 @@ def limit_threads(n: int | None) -> int:
     return len(cores)
 
 
-def jax_gemm(seconds: float = 1.0) -> float:
-    """FLOP/s of a float32 product of two 1536 × 1536 matrices in JAX: the best of what fits in `seconds`."""
+class Rate(NamedTuple):
+    """FLOP/s: of the shortest call, and over all calls."""
+
+    best: float
+    mean: float
+
+
+def jax_gemm(seconds: float = 1.0) -> Rate:
+    """Rate of float32 products of two 1536 × 1536 matrices in JAX, as many as fit in `seconds`."""
     import jax
     import jax.numpy as jnp
 
     left = jax.random.normal(jax.random.key(0), (SIZE, SIZE), jnp.float32)
     product = jax.jit(lambda a, b: a @ b)
-    return _best(lambda: product(left, left).block_until_ready(), seconds)
+    return _rate(lambda: product(left, left).block_until_ready(), seconds)
 
 
-def numpy_gemm(seconds: float = 1.0) -> float:
+def numpy_gemm(seconds: float = 1.0) -> Rate:
     """The same in NumPy."""
     left = np.random.default_rng(0).normal(size=(SIZE, SIZE)).astype(np.float32)
-    return _best(lambda: left @ left, seconds)
+    return _rate(lambda: left @ left, seconds)
 
 
 def load_average() -> float:
@@ -59,15 +67,15 @@ def describe(seconds: float = 1.0) -> str:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
     return (
         f"this machine: {cores} cores, load {load_average():.1f} before; float32 product of {SIZE}³: "
-        f"JAX {jax_gemm(seconds) / 1e9:.0f} GFLOP/s, NumPy {numpy_gemm(seconds) / 1e9:.0f} GFLOP/s"
+        f"JAX {jax_gemm(seconds).best / 1e9:.0f} GFLOP/s, NumPy {numpy_gemm(seconds).best / 1e9:.0f} GFLOP/s"
     )
 
 
-def _best(call: Callable[[], object], seconds: float) -> float:
+def _rate(call: Callable[[], object], seconds: float) -> Rate:
     call()
-    shortest, stop = float("inf"), time.perf_counter() + seconds
-    while time.perf_counter() < stop:
+    spent: list[float] = []
+    while not spent or sum(spent) < seconds:
         started = time.perf_counter()
         call()
-        shortest = min(shortest, time.perf_counter() - started)
-    return FLOPS / shortest
+        spent.append(time.perf_counter() - started)
+    return Rate(best=FLOPS / min(spent), mean=FLOPS * len(spent) / sum(spent))
