@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,7 +35,6 @@ from orbistem.metrics import (
     repeat_error,
 )
 from orbistem.plan import Plan
-from orbistem.result import TrainedModel
 from orbistem.simulate import SymmetryPairs, primitive_cell_pairs
 
 CENTRE_PX = ((DETECTOR_PX - 1) / 2, (DETECTOR_PX - 1) / 2)
@@ -174,7 +172,7 @@ def run(structure: str, clean: np.ndarray, dose: float, seed: int, table: Table)
         f"problems: {len(result.problems)}"
     )
     truth = Truth.of(clean, dose)
-    predicted = posterior_mean_patterns(model, counts)
+    predicted = model.predict(counts)
     whole = explained(truth, truth.weight, predicted, counts)
     circle = explained(truth, truth.circle, predicted, counts)
     table.line("explained variance, all pixels", whole.model)
@@ -205,16 +203,6 @@ def run(structure: str, clean: np.ndarray, dose: float, seed: int, table: Table)
     table.line("angles within 1°", error.share_within(1.0), want=limits.get("angle within 1°"))
     table.line("pairs with an angle to judge", error.n_judged / len(error.errors_deg))
     table.line("latents in use", active_units(maps["z"], maps["z_sd"]), want=limits.get("active"))
-
-
-def posterior_mean_patterns(model: TrainedModel, frames: np.ndarray) -> np.ndarray:
-    """Expected electrons (n, ky, kx), averaged over the posterior of latents and angle."""
-    whole: Callable[[np.ndarray], np.ndarray] | None = getattr(model, "predict", None)
-    if whole is not None:
-        return whole(frames)
-    kept = model.coefficients(frames)
-    apart = np.zeros(kept.shape[1], kept.dtype) if model.background is None else model.background
-    return model.draw(model.vae.predict(kept - apart) + apart)
 
 
 def _flat(values: np.ndarray, trailing: int) -> np.ndarray:
