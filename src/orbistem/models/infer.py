@@ -10,13 +10,15 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from orbistem.models.angle import Orders, correlation, overlap, turn_overlap, waves
+from orbistem.models.angle import Orders, overlap, turn_overlap, waves
 from orbistem.models.orbit_vae import OrbitNet, centred, encode_raw
 from orbistem.models.refine import Refined, refine, sample_posterior
 
 INFER_ANGLES = 192
 MATCH_ANGLES = 72
 ORDERS_TESTED = (2, 3, 4, 6)
+CLAIM_NATS = 3.0
+"""Peaks of the angle within this many nats are equally good; a symmetry needs valleys this deep."""
 
 
 class Inferred(NamedTuple):
@@ -31,8 +33,6 @@ class Inferred(NamedTuple):
     evidence: Array
     misfit: Array  # |a - b|² at the mode, shot noise units
     pattern: Array  # posterior mean pattern (n, k, 2), centred
-    waves_re: Array  # posterior mean of exp(imθ), (n, order)
-    waves_im: Array
 
 
 @eqx.filter_jit
@@ -77,27 +77,24 @@ def infer_batch(
         jnp.where(better[:, None, None], second.curvature, first.curvature),
     )
     posterior = sample_posterior(
-        net.decoder, a, refined, model_error, orders, n_samples=n_samples, n_angles=144, key=key
+        net.decoder, a, refined, model_error, orders, n_samples=n_samples, n_angles=INFER_ANGLES, key=key
     )
     template = net.decoder(refined.z)
     plain = overlap(a, template, orders)
     turned = turn_overlap(plain, refined.angle, orders)
     misfit = plain.total - 2 * jnp.sum(turned.re, axis=-1)
-    sigma = jnp.sqrt(1 + model_error)[:, None]
-    inner = overlap(a / sigma, template / sigma, orders)
-    order, sd, re, im = _angle_summary(inner, refined.angle, orders)
+    narrow_sd = jnp.sqrt(jnp.maximum(jnp.linalg.inv(refined.curvature)[:, -1, -1], 0.0))
+    angle, sd, order = _angle_summary(posterior.angle_field, refined.angle, narrow_sd)
     return Inferred(
         posterior.mean,
         posterior.covariance,
         refined.z,
-        refined.angle,
+        angle,
         sd,
         order,
         posterior.evidence,
         misfit,
         posterior.pattern,
-        re,
-        im,
     )
 
 
@@ -128,34 +125,43 @@ def _best_template(net: OrbitNet, a: Array, model_error: Array, library: Array, 
     return library[jnp.argmax(fit, axis=0)]
 
 
-def _angle_summary(inner, angle: Array, orders: Orders) -> tuple[Array, Array, Array, Array]:
-    """Rotation order, width of the peak, posterior waves of the angle.
+def _angle_summary(field: Array, refined: Array, narrow_sd: Array) -> tuple[Array, Array, Array]:
+    """Peak, width and rotation order of the angle's posterior.
 
-    The order is the largest n for which turns by 2π/n reach peaks within three nats of the highest one
-    with valleys more than three nats deep between; 0 where all angles stay within three nats.
+    Parameters
+    ----------
+    field
+        Log posterior of the angle (n, angle) on a grid that starts at `refined`.
+    refined
+        Angle of the refined point (n,): the peak, where the posterior is narrower than the grid.
+    narrow_sd
+        Its sd from the curvature of the joint posterior.
+
+    Notes
+    -----
+    The order is the largest n for which turns by 2π/n reach peaks within three nats of the highest one that
+    stand three nats above the valleys between; 0 where all angles stay within three nats.
     """
-    here = turn_overlap(inner, angle, orders)
-    field = correlation(here, orders, INFER_ANGLES)
-    peak = field[:, 0]
+    spacing = 2 * jnp.pi / INFER_ANGLES
+    top = jnp.argmax(field, axis=-1)
+    shifted = jax.vmap(lambda row, by: jnp.roll(row, -by))(field, top)
+    peak, after, before = shifted[:, 0], shifted[:, 1], shifted[:, -1]
+    bend = 2 * peak - after - before
+    step = jnp.where(bend > 0, 0.5 * (after - before) / jnp.where(bend > 0, bend, 1.0), 0.0)
+    wide = narrow_sd > spacing
+    angle = jnp.where(wide, refined + (top + jnp.clip(step, -0.5, 0.5)) * spacing, refined)
+    wide_sd = jnp.where(bend > 0, spacing * jax.lax.rsqrt(jnp.maximum(bend, 1e-9)), jnp.inf)
+    sd = jnp.where(wide, jnp.maximum(wide_sd, spacing), narrow_sd)
+    flat = peak - jnp.min(shifted, axis=-1) < CLAIM_NATS
+    unknown = jnp.pi / jnp.sqrt(3.0)
+    sd = jnp.where(flat, unknown, jnp.minimum(sd, unknown))
     order = jnp.ones(peak.shape, jnp.int32)
     for n in ORDERS_TESTED:
-        related = field[:, INFER_ANGLES // n :: INFER_ANGLES // n]
-        between = field[:, INFER_ANGLES // (2 * n) :: INFER_ANGLES // n]
-        holds = (jnp.min(related, axis=-1) > peak - 3.0) & (jnp.max(between, axis=-1) < peak - 3.0)
+        related = jnp.min(shifted[:, INFER_ANGLES // n :: INFER_ANGLES // n], axis=-1)
+        between = jnp.max(shifted[:, INFER_ANGLES // (2 * n) :: INFER_ANGLES // n], axis=-1)
+        holds = (related > peak - CLAIM_NATS) & (related > between + CLAIM_NATS)
         order = jnp.where(holds, jnp.maximum(order, n), order)
-    flat = jnp.max(field, axis=-1) - jnp.min(field, axis=-1) < 3.0
-    order = jnp.where(flat, 0, order)
-    m = jnp.asarray(orders.present, peak.dtype)
-    curvature = here.re @ (m * m)
-    sd = jnp.where(curvature > 0, jax.lax.rsqrt(jnp.maximum(curvature, 1e-12)), jnp.inf)
-    sd = jnp.where(flat, jnp.pi / jnp.sqrt(3.0), jnp.minimum(sd, jnp.pi / jnp.sqrt(3.0)))
-    weight = jax.nn.softmax(field, axis=-1)
-    both = weight @ jnp.asarray(waves(orders, INFER_ANGLES)).T
-    half = both.shape[-1] // 2
-    re, im = both[:, :half], -both[:, half:]
-    phase = angle[:, None] * m
-    cos, sin = jnp.cos(phase), jnp.sin(phase)
-    return order, sd, re * cos - im * sin, im * cos + re * sin
+    return angle, sd, jnp.where(flat, 0, order)
 
 
 def infer_all(

@@ -95,7 +95,14 @@ class Decoder(eqx.Module):
         self.scale = jnp.asarray(scale, jnp.float32)
         self.real = jnp.asarray(order == 0, jnp.float32)
 
+    def hidden(self, z: Float[Array, "n d"]) -> Float[Array, "n h"]:
+        """Activations before the last layer."""
+        for layer in self.net.layers[:-1]:
+            z = smooth_gate(z @ layer.weight.T + layer.bias)
+        return z
+
     def __call__(self, z: Float[Array, "n d"]) -> Float[Array, "n k 2"]:
+        """Templates of latents."""
         raw = jax.vmap(self.net)(z).reshape(z.shape[0], -1, 2)
         scale = jax.lax.stop_gradient(self.scale)
         real = jax.lax.stop_gradient(self.real)

@@ -46,7 +46,9 @@ class OrbitProblem:
     ) -> tuple[Array, Array]:
         if not self.train_offset:
             params = _frozen_offset(params)
-        terms = loss_terms(params, batch, extra, self.orders, options=self.options, kl_weight=kl_weight, key=key)
+        terms = loss_terms(
+            params, batch, extra, self.orders, options=self.options, kl_weight=kl_weight, key=key
+        )
         followed = (1 - self.rate) * extra + self.rate * (terms.residual - 1)
         bound = -terms.bound + self.options.gauge * terms.drift
         return bound + self.weight_prior(params) / self.n_patterns, jnp.clip(followed, 0.0, self.limit)

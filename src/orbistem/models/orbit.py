@@ -189,6 +189,11 @@ class OrbitVAE:
         )
         return (turned + self.offset).astype(np.complex64)
 
+    def features(self, z: np.ndarray) -> np.ndarray:
+        """Last hidden layer of the decoder at latents (n, latent_dim): (n, hidden), float64."""
+        inner = np.atleast_2d(np.asarray(z, dtype=np.float64)) @ self._frame.inverse + self._frame.centre
+        return np.asarray(self._net.decoder.hidden(jnp.asarray(inner, jnp.float32)), dtype=np.float64)
+
     def predict(self, coefficients: np.ndarray) -> np.ndarray:
         """Posterior mean of the noise-free coefficients, over z and the angle: (n, k), complex64."""
         pattern = self._infer(coefficients)["pattern"]

@@ -24,8 +24,8 @@ class OrbitOptions:
     decoder_depth: int = 2
     train_angles: int = 48
     grid_angles: int = 144
-    model_error_share: float = 0.25
-    prior_strength: float = 1.0
+    model_error_share: float = 0.0
+    prior_strength: float = 0.1
     draws: int = 1
     gauge: float = 3.0
 
@@ -128,7 +128,9 @@ def loss_terms(
     inner = overlap((repeated / sigma).reshape(flat), (template / sigma).reshape(flat), orders)
     log_p, _ = log_marginal(inner, orders, n_angles=options.grid_angles)
     log_p = log_p.reshape(options.draws, n) - constant
-    residual = expected_residual(repeated.reshape(flat), template.reshape(flat), inner, orders, n_angles=options.grid_angles)
+    residual = expected_residual(
+        repeated.reshape(flat), template.reshape(flat), inner, orders, n_angles=options.grid_angles
+    )
     if options.draws == 1:
         kl = 0.5 * jnp.sum(mean**2 + jnp.exp(log_var) - 1 - log_var, axis=-1)
         bound = log_p[0] - kl_weight * kl

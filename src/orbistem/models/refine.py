@@ -18,9 +18,11 @@ from orbistem.models.angle import (
     LOG_TWO_PI,
     Orders,
     best_angle,
+    correlation,
     log_marginal,
     overlap,
     posterior_waves,
+    turn_overlap,
 )
 from orbistem.models.layers import Decoder
 from orbistem.models.orbit_vae import turn_pairs
@@ -113,6 +115,7 @@ class Posterior(NamedTuple):
     evidence: Array  # (n,)
     pattern: Array  # (n, k, 2), as measured: turned, centred
     effective: Array  # (n,) effective share of the samples
+    angle_field: Array  # (n, angle) log posterior of the angle, z integrated, from the refined angle on
 
 
 def sample_posterior(
@@ -134,10 +137,12 @@ def sample_posterior(
     half_log_det = jnp.sum(jnp.log(jnp.diagonal(factor, axis1=1, axis2=2)), axis=-1)
     dof = jnp.asarray(orders.freedom)
     constant = jnp.sum(dof * (jnp.log(sigma[:, 0]) + LOG_TWO_PI / 2))
-    draws = jax.random.normal(key, (n_samples, 1, d))  # the same for all, so that nothing depends on the batch
+    draws = jax.random.normal(
+        key, (n_samples, 1, d)
+    )  # the same for all, so that nothing depends on the batch
     member = jnp.asarray(orders.member).T
 
-    def one(draw: Array) -> tuple[Array, Array, Array]:
+    def one(draw: Array) -> tuple[Array, Array, Array, Array]:
         z = refined.z + jnp.einsum("nij,j->ni", factor, draw[0])
         template = decoder(z)
         inner = overlap(a / sigma, template / sigma, orders)
@@ -152,9 +157,11 @@ def sample_posterior(
             ],
             axis=-1,
         )
-        return log_ratio, z, turned
+        field = correlation(turn_overlap(inner, refined.angle, orders), orders, n_angles)
+        field = field - inner.total[:, None] / 2 + (log_ratio - log_p)[:, None]
+        return log_ratio, z, turned, field
 
-    log_weight, z, turned = jax.lax.map(one, draws)
+    log_weight, z, turned, field = jax.lax.map(one, draws)
     weight = jax.nn.softmax(log_weight, axis=0)
     mean = jnp.einsum("sn,snd->nd", weight, z)
     apart = z - mean
@@ -165,4 +172,5 @@ def sample_posterior(
         evidence=jax.nn.logsumexp(log_weight, axis=0) - float(np.log(n_samples)),
         pattern=jnp.einsum("sn,snkc->nkc", weight, turned),
         effective=1 / jnp.sum(weight**2, axis=0) / n_samples,
+        angle_field=jax.nn.logsumexp(field, axis=0),
     )

@@ -51,6 +51,11 @@ class Certificate:
     sentence: str
 
 
+SPARSE = 16
+"""Fewer than one position in so many are read one by one, more in blocks."""
+BLOCK_BYTES = 64 * 2**20
+
+
 def certify(
     model: TrainedModel,
     coefficients: NDArray[np.complexfloating[Any, Any]],
@@ -114,8 +119,14 @@ def certify(
 
 
 def read_frames(scan: Scan, positions: NDArray[np.int64]) -> NDArray[Any]:
-    """Patterns at flat positions, (n, ky, kx), one after the other."""
-    return np.concatenate([scan.block(int(at), int(at) + 1).frames for at in positions])
+    """Patterns at ascending flat positions, (n, ky, kx)."""
+    if scan.n_positions > SPARSE * len(positions):
+        return np.concatenate([scan.block(int(at), int(at) + 1).frames for at in positions])
+    parts = []
+    for block in scan.iter_blocks(scan.choose_block_size(BLOCK_BYTES)):
+        inside = positions[(positions >= block.start) & (positions < block.stop)]
+        parts.append(block.frames[inside - block.start])
+    return np.concatenate(parts)
 
 
 def _columns(encoding: Encoding) -> dict[str, NDArray[Any]]:

@@ -24,6 +24,7 @@ from orbistem.pipeline.examples import build_examples
 from orbistem.pipeline.maps import build_maps
 from orbistem.pipeline.orientation import measure_orientation, reference_positions
 from orbistem.pipeline.preparation import Preparation, block_size_for, prepare
+from orbistem.pipeline.readout import with_readout
 from orbistem.pipeline.record import describe_basis, describe_run, file_checksums, write_run
 from orbistem.pipeline.reduction import Reduced, reduce, resume_reduced, save_reduced
 from orbistem.pipeline.training import NOTHING_TRAINED, describe_training, train_model
@@ -164,6 +165,16 @@ def _fit(
         run["noise"]["scale"] = reduced.plan.noise_scale
         run["training"] = describe_training(training)
         run["scores"] = training.scores
+        if training.model is not None and training.encoding is not None and any(training.active):
+            with clock.step("map"), blas_of_one_thread():
+                model = with_readout(
+                    training.model,
+                    scan,
+                    training.encoding,
+                    np.asarray(prepared.usable),
+                    rng=np.random.default_rng([config.seed, 2]),
+                )
+                training = replace(training, model=model)
     with clock.step("map"), blas_of_one_thread():
         orientation = None
         if where is not None and training.encoding is not None:

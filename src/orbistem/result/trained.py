@@ -18,6 +18,7 @@ from orbistem.harmonics.steerable_pca import SteerableBasis
 from orbistem.harmonics.whitening import root, root_moments
 from orbistem.models.orbit import OrbitVAE
 from orbistem.models.protocol import Encoding
+from orbistem.models.readout import Readout
 from orbistem.plan import Plan
 from orbistem.result.model_files import read_model, write_model
 from orbistem.scan import Scan
@@ -53,6 +54,8 @@ class TrainedModel:
         stands first; the sign makes its distribution lean to the positive side.
     background
         (K,) coefficients of a given vacuum pattern, subtracted first; None where the model learned it.
+    readout
+        Draws what the kept coefficients cannot; None where there were too few patterns to fit it.
     """
 
     plan: Plan
@@ -61,6 +64,7 @@ class TrainedModel:
     latent_order: tuple[int, ...]
     latent_sign: tuple[float, ...]
     background: NDArray[np.complexfloating[Any, Any]] | None = None
+    readout: Readout | None = None
 
     @property
     def latent_dim(self) -> int:
@@ -139,9 +143,7 @@ class TrainedModel:
                 f"decode: want z (n, {self.latent_dim}) and angle (n,), got {z.shape} and {angle.shape}; "
                 "pass what encode returned"
             )
-        raw = np.empty_like(z)
-        raw[:, list(self.latent_order)] = z * np.asarray(self.latent_sign, np.float32)
-        kept = np.asarray(self.vae.decode(raw, angle))
+        kept = np.asarray(self.vae.decode(self._raw(z), angle))
         return (kept if self.background is None else kept + self.background).astype(np.complex64)
 
     def decode(self, z: Floats, angle: Floats) -> NDArray[np.float32]:
@@ -152,16 +154,66 @@ class TrainedModel:
         z, angle
             (n, latent_dim) and (n,), as `encode` gives them; rows with NaN give NaN.
         """
-        return self.draw(self.decode_coefficients(z, angle))
+        kept = self.decode_coefficients(z, angle)
+        return self._blockwise(kept, np.asarray(z), np.asarray(angle), None)
+
+    def predict(self, frames: NDArray[Any]) -> NDArray[np.float32]:
+        """Expected electrons (n, ky, kx) of patterns: the posterior mean over latents and angle.
+
+        Parameters
+        ----------
+        frames
+            Patterns (n, ky, kx) as stored in the file: noisy in, denoised out.
+        """
+        found = self.encode(frames)
+        return self._blockwise(self._posterior_mean(frames), found.z, found.angle, found.angle_sd)
+
+    def hidden(self, z: NDArray[Any]) -> NDArray[np.float64]:
+        """Features of latents (n, D) that the read-out uses: (n, hidden)."""
+        return np.asarray(self.vae.features(self._raw(np.asarray(z, np.float32))))
+
+    def whitened_prediction(self, frames: NDArray[Any]) -> NDArray[np.float32]:
+        """What the kept coefficients alone draw of patterns, whitened, posterior mean: (n, ky, kx)."""
+        kept = self._posterior_mean(frames)
+        parts = [self._deviation(kept[i : i + DRAW_BLOCK]) for i in range(0, len(kept), DRAW_BLOCK)]
+        return np.concatenate(parts)
+
+    def _posterior_mean(self, frames: NDArray[Any]) -> NDArray[np.complex64]:
+        given = 0 if self.background is None else self.background
+        return np.asarray(self.vae.predict(self.coefficients(frames) - given) + given, np.complex64)
+
+    def _raw(self, z: NDArray[Any]) -> NDArray[np.float32]:
+        """Latents in the order and with the signs of the network."""
+        raw = np.empty(z.shape, np.float32)
+        raw[:, list(self.latent_order)] = z * np.asarray(self.latent_sign, np.float32)
+        return raw
+
+    def _deviation(self, coefficients: NDArray[np.complexfloating[Any, Any]]) -> NDArray[np.float32]:
+        drawing = _drawing(self)
+        apart = np.asarray(coefficients, np.complex64) - drawing.at_mean
+        return np.asarray(drawing.drawer.draw(_as_pairs(apart)) + drawing.mean_deviation, np.float32)
+
+    def _blockwise(
+        self, coefficients: NDArray[Any], z: NDArray[Any], angle: NDArray[Any], angle_sd: NDArray[Any] | None
+    ) -> NDArray[np.float32]:
+        patterns = np.empty((len(coefficients), *self.plan.detector_shape), np.float32)
+        for start in range(0, len(coefficients), DRAW_BLOCK):
+            rows = slice(start, start + DRAW_BLOCK)
+            deviation = self._deviation(coefficients[rows])
+            if self.readout is not None:
+                spread = None if angle_sd is None else np.asarray(angle_sd[rows], np.float64)
+                deviation += self.readout.draw(
+                    self.hidden(z[rows]), np.asarray(angle[rows], np.float64), spread
+                )
+            patterns[rows] = self.plan.unwhiten(deviation)
+        return patterns
 
     def draw(self, coefficients: NDArray[np.complexfloating[Any, Any]]) -> NDArray[np.float32]:
         """Patterns in electrons (n, ky, kx) that have these kept coefficients and are else the mean."""
-        drawing = _drawing(self)
         patterns = np.empty((len(coefficients), *self.plan.detector_shape), np.float32)
         for start in range(0, len(coefficients), DRAW_BLOCK):
-            apart = np.asarray(coefficients[start : start + DRAW_BLOCK], np.complex64) - drawing.at_mean
-            deviation = drawing.drawer.draw(_as_pairs(apart)) + drawing.mean_deviation
-            patterns[start : start + DRAW_BLOCK] = self.plan.unwhiten(deviation)
+            rows = slice(start, start + DRAW_BLOCK)
+            patterns[rows] = self.plan.unwhiten(self._deviation(coefficients[rows]))
         return patterns
 
     def save(self, folder: Path) -> None:
@@ -179,6 +231,10 @@ class TrainedModel:
                 "plan": (plan_arrays, plan_facts),
                 "basis": (basis, {"noise_level": self.basis.noise_level, "n_above": self.basis.n_above}),
                 "orbit_vae": (vae_arrays, vae_facts),
+                "readout": (
+                    {} if self.readout is None else self.readout.arrays(),
+                    {} if self.readout is None else self.readout.facts(),
+                ),
                 "latents": (
                     given,
                     {"order": list(self.latent_order), "sign": [float(sign) for sign in self.latent_sign]},
@@ -204,7 +260,9 @@ class TrainedModel:
             )
             latents, named = parts["latents"]
             pairs = latents.get("background")
+            readout = parts.get("readout", ({}, {}))
             return cls(
+                readout=Readout.from_parts(*readout) if readout[0] else None,
                 plan=plan,
                 basis=basis,
                 vae=OrbitVAE.from_state(*parts["orbit_vae"]),

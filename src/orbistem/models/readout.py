@@ -1,0 +1,300 @@
+"""What the kept coefficients cannot draw: a linear read-out from the decoder's features to fine rings.
+
+The steerable basis keeps what a single pattern shows above its noise. Averaged over all patterns of a scan
+far more is known: fine radial detail, weak orders, the corners of the frame. The read-out is a ridge
+regression, ring by ring and order by order, of the residual patterns on the decoder's last hidden layer, in
+the frame that turns with the site:
+
+    residual(r, phi) = sum_m  h_j(r)  Re[ W_jm (features · exp(-i m angle)) exp(i m phi) ]
+
+The width of the prior of each W_jm maximises the evidence, with the noise known (MacKay, Neural Comput. 4,
+415 (1992)). Pixels outside the frame are filled by the prediction itself until it no longer changes
+(expectation-maximisation, Dempster, Laird & Rubin 1977).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from orbistem.harmonics.rings import Polar, hat_weights, highest_order, polar_coordinates
+
+__all__ = ["Readout", "fit_readout"]
+
+MAX_ORDER = 48
+MAX_ORDER_INCOMPLETE = 16
+MIN_COVERAGE = 0.08
+"""Rings of which less of the circumference lies in the frame stay at the mean pattern."""
+FILL_STEPS = 12
+PRIOR_WIDTHS = np.concatenate([[0.0], np.geomspace(1e-5, 1e3, 25)])
+
+Floats = NDArray[np.float64]
+Complexes = NDArray[np.complex128]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Readout:
+    """Map from features and angle to whitened residual patterns.
+
+    Attributes
+    ----------
+    weights
+        (ring, order, feature) complex64: radial amplitudes from turned features.
+    static
+        (ky, kx) float32: mean residual.
+    turned_mean
+        (order, feature) complex64: mean of the turned features over the fitted patterns.
+    feature_mean, feature_axes
+        (hidden,) and (hidden, feature): the hidden layer is centred and projected.
+    centre_px, pixel_scale
+        Of the pattern, as in the plan.
+    """
+
+    weights: NDArray[np.complex64]
+    static: NDArray[np.float32]
+    turned_mean: NDArray[np.complex64]
+    feature_mean: NDArray[np.float32]
+    feature_axes: NDArray[np.float32]
+    centre_px: tuple[float, float]
+    pixel_scale: tuple[float, float]
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Arrays for storage; complex ones as pairs in the last axis."""
+        return {
+            "weights": np.stack([self.weights.real, self.weights.imag], axis=-1),
+            "turned_mean": np.stack([self.turned_mean.real, self.turned_mean.imag], axis=-1),
+            "static": self.static,
+            "feature_mean": self.feature_mean,
+            "feature_axes": self.feature_axes,
+        }
+
+    def facts(self) -> dict[str, list[float]]:
+        """Plain values for storage."""
+        return {"centre_px": list(self.centre_px), "pixel_scale": list(self.pixel_scale)}
+
+    @classmethod
+    def from_parts(cls, arrays: dict[str, np.ndarray], facts: dict[str, Any]) -> Readout:
+        """Undo `arrays` and `facts`."""
+        weights, turned = arrays["weights"], arrays["turned_mean"]
+        return cls(
+            weights=weights[..., 0] + 1j * weights[..., 1],
+            turned_mean=turned[..., 0] + 1j * turned[..., 1],
+            static=arrays["static"],
+            feature_mean=arrays["feature_mean"],
+            feature_axes=arrays["feature_axes"],
+            centre_px=(float(facts["centre_px"][0]), float(facts["centre_px"][1])),
+            pixel_scale=(float(facts["pixel_scale"][0]), float(facts["pixel_scale"][1])),
+        )
+
+    def draw(self, hidden: Floats, angle: Floats, angle_sd: Floats | None = None) -> NDArray[np.float32]:
+        """Whitened residual patterns (n, ky, kx) for hidden activations (n, hidden) and angles (n,).
+
+        Where `angle_sd` is given, the pattern is averaged over that spread of the angle.
+        """
+        features = (hidden - self.feature_mean) @ self.feature_axes
+        turned = _turned(features, angle, angle_sd, self.weights.shape[1]) - self.turned_mean
+        amplitudes = np.einsum("nmf,jmf->njm", turned.astype(np.complex64), self.weights, optimize=True)
+        polar = polar_coordinates(self.static.shape, centre_px=self.centre_px, pixel_scale=self.pixel_scale)
+        radius, azimuth = polar.radius_px.ravel(), polar.azimuth_rad.ravel()
+        out = np.zeros((len(features), self.static.size), np.float32)
+        orders = np.arange(self.weights.shape[1])
+        for j in range(self.weights.shape[0]):
+            pixels = np.flatnonzero(np.abs(radius - j) < 1)
+            if not len(pixels) or not np.any(self.weights[j]):
+                continue
+            hat = (1 - np.abs(radius[pixels] - j)).astype(np.float32)
+            waves = _waves(azimuth[pixels], orders)
+            out[:, pixels] += hat * (amplitudes[:, j] @ waves.T.astype(np.complex64)).real
+        return out.reshape(len(features), *self.static.shape) + self.static
+
+
+def fit_readout(
+    residual: NDArray[np.floating],
+    hidden: Floats,
+    angle: Floats,
+    angle_sd: Floats,
+    *,
+    noise_variance: Floats,
+    pixel_valid: NDArray[np.bool_],
+    centre_px: tuple[float, float],
+    pixel_scale: tuple[float, float] = (1.0, 1.0),
+    max_features: int = 64,
+) -> Readout:
+    """Fit the read-out to residual patterns.
+
+    Parameters
+    ----------
+    residual
+        Whitened patterns minus what the kept coefficients draw, (n, ky, kx).
+    hidden
+        Decoder's last hidden layer at each pattern's latents, (n, hidden).
+    angle, angle_sd
+        Angle of each pattern and its uncertainty, radian, (n,).
+    noise_variance
+        Of a whitened pixel, (ky, kx).
+    pixel_valid
+        (ky, kx).
+    centre_px, pixel_scale
+        Of the pattern.
+    """
+    n = len(residual)
+    polar = polar_coordinates(residual.shape[1:], centre_px=centre_px, pixel_scale=pixel_scale)
+    radius = polar.radius_px.ravel()
+    n_rings = int(np.floor(radius[pixel_valid.ravel()].max())) + 1
+    feature_mean = hidden.mean(axis=0)
+    axes = _principal(hidden - feature_mean, max_features=min(max_features, max(n // 8, 1)))
+    n_orders = highest_order(float(n_rings), max_order=MAX_ORDER) + 1
+    turned = _turned((hidden - feature_mean) @ axes, angle, angle_sd, n_orders)
+    turned_mean = turned.mean(axis=0)
+    turned = turned - turned_mean
+    static = residual.mean(axis=0, dtype=np.float64)
+    flat = (residual - static).reshape(n, -1)
+    spectra = _spectra(turned)
+    weights = np.zeros((n_rings, n_orders, turned.shape[2]), complex)
+    rings = [_ring(polar, pixel_valid, j, noise_variance) for j in range(n_rings)]
+    for j, ring in enumerate(rings):
+        if ring is not None:
+            fitted = _fit_ring(ring, flat[:, ring.pixels], spectra)
+            weights[j, : len(fitted)] = fitted
+    return Readout(
+        weights=_sharpen(weights, polar, rings).astype(np.complex64),
+        static=np.where(pixel_valid, static, 0).astype(np.float32),
+        turned_mean=turned_mean.astype(np.complex64),
+        feature_mean=feature_mean.astype(np.float32),
+        feature_axes=axes.astype(np.float32),
+        centre_px=centre_px,
+        pixel_scale=pixel_scale,
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class _Ring:
+    pixels: NDArray[np.intp]
+    hat: Floats
+    waves: Complexes  # (pixel, order), sqrt(2)^[m > 0] exp(i m phi)
+    weight: float  # of the whole ring
+    noise: float  # variance of an amplitude per real degree of freedom
+    complete: bool
+
+
+def _ring(polar: Polar, pixel_valid: NDArray[np.bool_], j: int, noise_variance: Floats) -> _Ring | None:
+    radius, azimuth = polar.radius_px.ravel(), polar.azimuth_rad.ravel()
+    hat = hat_weights(radius, radii_px=np.array([float(j)]), spacing_px=1.0)[:, 0]
+    pixels = np.flatnonzero((hat > 0) & pixel_valid.ravel())
+    if not len(pixels):
+        return None
+    measured = float(hat[pixels].sum())
+    whole = float(hat[hat > 0].sum()) if j < 3 else 2 * np.pi * j
+    coverage = measured / whole
+    if coverage < MIN_COVERAGE:
+        return None
+    complete = coverage > 0.97
+    weight = measured if complete else whole
+    limit = MAX_ORDER if complete else MAX_ORDER_INCOMPLETE
+    orders = np.arange(highest_order(float(j), max_order=limit) + 1)
+    spread = float(np.sum(hat[pixels] ** 2 * noise_variance.ravel()[pixels]))
+    return _Ring(
+        pixels=pixels,
+        hat=hat[pixels],
+        waves=_waves(azimuth[pixels], orders),
+        weight=weight,
+        noise=spread / measured / weight,
+        complete=complete,
+    )
+
+
+def _fit_ring(
+    ring: _Ring, values: NDArray[np.floating], spectra: tuple[Complexes, Floats, Complexes]
+) -> Complexes:
+    """Weights (order, feature) of one ring."""
+    n_orders = ring.waves.shape[1]
+    reading = ring.hat[:, None] * ring.waves.conj() / ring.weight
+    seen = values @ reading
+    amplitude = seen
+    missing = None
+    if not ring.complete:
+        # what the frame shows of a pattern made of waves: seen = Re-linear map of the amplitudes
+        drawn = np.concatenate([ring.waves.real, -ring.waves.imag], axis=1)
+        back = drawn.T @ reading
+        eye = np.concatenate([np.eye(n_orders), 1j * np.eye(n_orders)])
+        missing = eye - back
+        missing[n_orders, 0] = 0
+    left, size, back_to_features = (part[:n_orders] for part in spectra)
+    parts = np.where(np.arange(n_orders) > 0, 2.0, 1.0)
+    for step in range(1 if missing is None else FILL_STEPS):
+        dots = np.stack([left[m].conj().T @ amplitude[:, m] for m in range(n_orders)])
+        kept = dots * _shrinkage(np.abs(dots) ** 2, size, ring.noise * parts, parts)
+        if missing is None or step == FILL_STEPS - 1:
+            break
+        predicted = np.stack([left[m] @ kept[m] for m in range(n_orders)], axis=1)
+        predicted[:, 0] = predicted[:, 0].real
+        amplitude = seen + np.concatenate([predicted.real, predicted.imag], axis=1) @ missing
+    return np.asarray(np.einsum("mfg,mg->mf", back_to_features, kept / np.maximum(size, 1e-12)))
+
+
+def _spectra(turned: Complexes) -> tuple[Complexes, Floats, Complexes]:
+    """Singular vectors and values of the features of each order: (order, n, g), (order, g), (order, f, g)."""
+    left, sizes, right = [], [], []
+    for m in range(turned.shape[1]):
+        features = turned[:, m]
+        level, axes = np.linalg.eigh(features.conj().T @ features)
+        size = np.sqrt(np.maximum(level, 0))
+        sound = size > 1e-6 * max(float(size[-1]), 1e-30)
+        size = np.where(sound, size, 0.0)
+        left.append((features @ axes) * np.where(sound, 1 / np.where(sound, size, 1), 0.0))
+        sizes.append(size)
+        right.append(axes)
+    return np.stack(left), np.stack(sizes), np.stack(right)
+
+
+def _shrinkage(power: Floats, size: Floats, noise: Floats, parts: Floats) -> Floats:
+    """Signal over signal plus noise of each feature direction; prior width of each order by the evidence.
+
+    power, size: (order, g); noise, parts: (order,), variance and number of the real parts of an amplitude.
+    """
+    ratio = PRIOR_WIDTHS[:, None, None] * size**2
+    misfit = power / (noise[:, None] * (1 + ratio))
+    evidence = -0.5 * np.sum(parts[:, None] * (np.log1p(ratio) + misfit), axis=2)
+    best = np.take_along_axis(ratio, np.argmax(evidence, axis=0)[None, :, None], axis=0)[0]
+    return np.asarray(best / (1 + best))
+
+
+def _sharpen(weights: Complexes, polar: Polar, rings: list[_Ring | None]) -> Complexes:
+    """Undo the radial averaging of the hats: solve the Gram matrix of neighbouring rings per order."""
+    radii = np.arange(len(rings), dtype=float)
+    fine = np.linspace(0, len(rings), 40 * len(rings) + 1)
+    hats = hat_weights(fine, radii_px=radii, spacing_px=1.0)
+    density = np.maximum(fine, 0.25)[:, None]
+    gram = hats.T @ (density * hats)
+    whole = (density * hats).sum(axis=0)
+    sharp = np.zeros_like(weights)
+    for m in range(weights.shape[1]):
+        use = [j for j, ring in enumerate(rings) if ring is not None and m < ring.waves.shape[1]]
+        if use:
+            right = whole[use, None] * weights[use, m]
+            sharp[use, m] = np.linalg.solve(gram[np.ix_(use, use)], right)
+    return sharp
+
+
+def _principal(centred: Floats, *, max_features: int) -> Floats:
+    _, size, axes = np.linalg.svd(centred, full_matrices=False)
+    keep = min(max_features, int(np.sum(size > 1e-4 * size[0])) if size[0] > 0 else 0)
+    unit = np.sqrt(len(centred)) / np.maximum(size[:keep], 1e-12)
+    return np.asarray((axes[:keep].T * unit) if keep else np.zeros((centred.shape[1], 1)))
+
+
+def _turned(features: Floats, angle: Floats, angle_sd: Floats | None, n_orders: int) -> Complexes:
+    """Features times exp(-i m angle), averaged over the angle's spread: (n, order, feature)."""
+    orders = np.arange(n_orders)
+    phase = np.exp(-1j * np.asarray(angle)[:, None] * orders)
+    if angle_sd is not None:
+        phase = phase * np.exp(-0.5 * (np.asarray(angle_sd)[:, None] * orders) ** 2)
+    with_one = np.concatenate([np.ones((len(features), 1)), features], axis=1)
+    return np.asarray(phase[:, :, None] * with_one[:, None, :])
+
+
+def _waves(azimuth: Floats, orders: NDArray[np.integer]) -> Complexes:
+    return np.asarray(np.where(orders > 0, np.sqrt(2), 1.0) * np.exp(1j * azimuth[:, None] * orders))

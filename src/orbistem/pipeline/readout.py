@@ -1,0 +1,84 @@
+"""Fit the read-out of a trained model on a sample of the scan's own patterns."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from orbistem.harmonics.whitening import root, root_moments
+from orbistem.models.protocol import Encoding
+from orbistem.models.readout import fit_readout
+from orbistem.pipeline.certificate import read_frames
+from orbistem.plan import Plan
+from orbistem.result import TrainedModel
+from orbistem.scan import Scan
+
+__all__ = ["with_readout"]
+
+MAX_PATTERNS = 2048
+MAX_VALUES = 2**23
+"""Patterns times pixels in the sample: 64 MiB as double precision."""
+MIN_PATTERNS = 64
+
+
+def with_readout(
+    model: TrainedModel,
+    scan: Scan,
+    encoding: Encoding,
+    usable: NDArray[np.bool_],
+    *,
+    rng: np.random.Generator,
+) -> TrainedModel:
+    """The model with a read-out, so that `decode` draws what the kept coefficients cannot.
+
+    Parameters
+    ----------
+    model
+        Trained.
+    scan
+        Read at up to 2,048 positions.
+    encoding
+        Of all positions of the scan.
+    usable
+        Which positions have a pattern, (n,).
+    rng
+        Chooses the positions.
+    """
+    n_pixels = int(np.prod(scan.detector_shape))
+    rows = np.flatnonzero(usable & np.isfinite(encoding.z).all(axis=1))
+    n = min(len(rows), MAX_PATTERNS, MAX_VALUES // n_pixels)
+    if n < MIN_PATTERNS:
+        return model
+    rows = np.sort(rng.permutation(rows)[:n])
+    frames = read_frames(scan, rows)
+    drawn = model.whitened_prediction(frames)
+    plan = model.plan
+    fitted = fit_readout(
+        whitened(plan, frames) - drawn,
+        model.hidden(encoding.z[rows]),
+        np.asarray(encoding.angle[rows], np.float64),
+        np.asarray(encoding.angle_sd[rows], np.float64),
+        noise_variance=pixel_noise(plan),
+        pixel_valid=plan.pixel_valid,
+        centre_px=plan.centre_px,
+        pixel_scale=plan.pixel_scale,
+    )
+    return dataclasses.replace(model, readout=fitted)
+
+
+def whitened(plan: Plan, frames: NDArray[Any]) -> NDArray[np.float64]:
+    """Patterns (n, ky, kx) as whitened deviations from the plan's background."""
+    values = plan.electrons(frames).astype(np.float64)
+    if plan.whitening == "sqrt":  # the mean of roots is not the root of the mean
+        values = root(values) + root(plan.clean_mean) - root_moments(plan.clean_mean)[0]
+    return np.asarray((values - plan.background) * plan.weight)
+
+
+def pixel_noise(plan: Plan) -> NDArray[np.float64]:
+    """Variance of a whitened pixel, (ky, kx)."""
+    mean = np.maximum(plan.clean_mean, 1e-12)
+    variance = root_moments(mean)[1] if plan.whitening == "sqrt" else mean
+    return np.asarray(variance * plan.weight**2 * plan.noise_scale)
