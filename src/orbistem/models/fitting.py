@@ -261,7 +261,7 @@ def _calibrated(pattern: np.ndarray, net: OrbitNet, data: _Data, rows: np.ndarra
     """Model error of each coefficient: what the posterior mean pattern leaves beyond the shot noise."""
     measured = np.asarray(centred(net, jnp.asarray(data.pairs[rows])))
     left = np.mean(np.sum((measured - pattern) ** 2, axis=-1, dtype=np.float64), axis=0)
-    return np.maximum(left / data.orders.freedom - 1, 0).astype(np.float32)
+    return np.asarray(np.maximum(left / data.orders.freedom - 1, 0), dtype=np.float32)
 
 
 def _padded(pairs: np.ndarray, batch: int) -> jax.Array:
@@ -340,8 +340,8 @@ def _words(
             f"(held-out evidence of short trainings, nats per pattern: {scores})"
         )
     said.append(
-        f"trained {len(scouts) + 1} times ({seconds:.0f} s); the parameters with the best held-out evidence "
-        f"({winner.restart.heldout:.1f} nats per pattern, a training of {winner.restart.steps} steps) were kept"
+        f"trained {len(scouts) + 1} times ({seconds:.0f} s); kept: the parameters with the best held-out "
+        f"evidence ({winner.restart.heldout:.1f} nats per pattern, a training of {winner.restart.steps} steps)"
     )
     if agreement is not None:
         said.append(f"an independent training explains {100 * agreement:.0f} % of the latent variation")

@@ -80,8 +80,8 @@ class Readout:
         """Undo `arrays` and `facts`."""
         weights, turned = arrays["weights"], arrays["turned_mean"]
         return cls(
-            weights=weights[..., 0] + 1j * weights[..., 1],
-            turned_mean=turned[..., 0] + 1j * turned[..., 1],
+            weights=np.asarray(weights[..., 0] + 1j * weights[..., 1], np.complex64),
+            turned_mean=np.asarray(turned[..., 0] + 1j * turned[..., 1], np.complex64),
             static=arrays["static"],
             feature_mean=arrays["feature_mean"],
             feature_axes=arrays["feature_axes"],
@@ -222,7 +222,7 @@ def _fit_ring(
         eye = np.concatenate([np.eye(n_orders), 1j * np.eye(n_orders)])
         missing = eye - back
         missing[n_orders, 0] = 0
-    left, size, back_to_features = (part[:n_orders] for part in spectra)
+    left, size, back_to_features = spectra[0][:n_orders], spectra[1][:n_orders], spectra[2][:n_orders]
     parts = np.where(np.arange(n_orders) > 0, 2.0, 1.0)
     for step in range(1 if missing is None else FILL_STEPS):
         dots = np.stack([left[m].conj().T @ amplitude[:, m] for m in range(n_orders)])
