@@ -1,0 +1,1 @@
+"""Models: from coefficients to what a site is and how it is turned."""

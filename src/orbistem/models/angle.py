@@ -34,12 +34,12 @@ class Orders:
     @property
     def present(self) -> np.ndarray:
         """Orders that occur, ascending, shape (order,)."""
-        return np.unique(self.of)
+        return np.asarray(np.unique(self.of))
 
     @property
     def member(self) -> np.ndarray:
         """1 where a coefficient belongs to an order, shape (k, order), float32."""
-        return (self.of[:, None] == self.present[None, :]).astype(np.float32)
+        return np.asarray(self.of[:, None] == self.present[None, :], dtype=np.float32)
 
     @property
     def freedom(self) -> np.ndarray:
@@ -99,7 +99,8 @@ def newton(inner: Overlap, theta: Float[Array, " n"], orders: Orders, *, steps: 
         limit = jnp.pi / (2 * jnp.maximum(m[-1], 1.0))
         return angle + jnp.clip(change, -limit, limit)
 
-    return jax.lax.fori_loop(0, steps, step, theta)
+    climbed: Array = jax.lax.fori_loop(0, steps, step, theta)
+    return climbed
 
 
 def best_angle(inner: Overlap, orders: Orders, *, n_angles: int, steps: int = 3) -> Float[Array, " n"]:

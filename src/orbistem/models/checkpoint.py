@@ -30,7 +30,7 @@ def save_state(
     """Write the state of one stage (one training) after a round."""
     leaves = jax.tree.leaves(_without_key(state))
     best_leaves = jax.tree.leaves((best[1], best[2]))
-    arrays = {f"state.{i:03d}": np.asarray(x) for i, x in enumerate(leaves)}
+    arrays: dict[str, Any] = {f"state.{i:03d}": np.asarray(x) for i, x in enumerate(leaves)}
     arrays |= {f"best.{i:03d}": np.asarray(x) for i, x in enumerate(best_leaves)}
     arrays["key"] = np.asarray(jax.random.key_data(state.key))
     arrays["history"] = np.asarray(history, dtype=np.float64).reshape(-1, 3)
@@ -68,7 +68,7 @@ def load_state(
 def save_done(folder: Path, *, stage: int, params: Any, extra: Any, restart: Restart) -> None:
     """Write the outcome of a finished stage."""
     leaves = jax.tree.leaves((params, extra))
-    arrays = {f"{i:03d}": np.asarray(x) for i, x in enumerate(leaves)}
+    arrays: dict[str, Any] = {f"{i:03d}": np.asarray(x) for i, x in enumerate(leaves)}
     arrays["restart"] = np.frombuffer(json.dumps(asdict(restart)).encode(), dtype=np.uint8)
     folder.mkdir(parents=True, exist_ok=True)
     with write_aside(folder / DONE_FILE.format(stage=stage)) as aside, open(aside, "wb") as file:

@@ -12,7 +12,7 @@ from orbistem.models.angle import Orders
 
 
 def smooth_gate(x: Array) -> Array:
-    """X (1 + x/sqrt(1 + x²))/2: as smooth as GELU, with one square root instead of a tanh."""
+    """`x` (1 + x/sqrt(1 + x²))/2: as smooth as GELU, with one square root instead of a tanh."""
     return 0.5 * x * (1 + x * jax.lax.rsqrt(1 + x * x))
 
 
@@ -66,9 +66,9 @@ class InvariantEncoder(eqx.Module):
         re, im = channels[..., :width], channels[..., width:]
         stacked = jnp.concatenate([re, im], axis=0).reshape(2 * len(self.present), n * width)
         field = (jnp.asarray(_synthesis(self.present, n_angles)) @ stacked).reshape(n_angles * n, width)
-        field = smooth_gate(field + self.bias)
+        field = smooth_gate(field + self.bias[None])
         for layer in self.hidden:
-            field = smooth_gate(field @ layer.weight.T + layer.bias)
+            field = smooth_gate(_linear(layer, field))
         pooled = jnp.mean(field.reshape(n_angles, n, width), axis=0)
         out = jax.vmap(self.head)(pooled)
         return out[:, : self.latent_dim], jnp.clip(out[:, self.latent_dim :], -16.0, 4.0)
@@ -98,7 +98,7 @@ class Decoder(eqx.Module):
     def hidden(self, z: Float[Array, "n d"]) -> Float[Array, "n h"]:
         """Activations before the last layer."""
         for layer in self.net.layers[:-1]:
-            z = smooth_gate(z @ layer.weight.T + layer.bias)
+            z = smooth_gate(_linear(layer, z))
         return z
 
     def __call__(self, z: Float[Array, "n d"]) -> Float[Array, "n k 2"]:
@@ -107,7 +107,13 @@ class Decoder(eqx.Module):
         scale = jax.lax.stop_gradient(self.scale)
         real = jax.lax.stop_gradient(self.real)
         keep = jnp.stack([jnp.ones_like(real), 1 - real], axis=-1)
-        return raw * scale[:, None] * keep
+        return raw * scale[None, :, None] * keep[None]
+
+
+def _linear(layer: eqx.nn.Linear, x: Array) -> Array:
+    """Layer applied to rows (n, width)."""
+    assert layer.bias is not None
+    return x @ layer.weight.T + layer.bias[None]
 
 
 def _slots(orders: Orders) -> tuple[tuple[int, ...], ...]:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -44,6 +43,7 @@ class OrbitProblem:
     def loss(
         self, params: OrbitNet, extra: Array, batch: Array, kl_weight: Array, key: PRNGKeyArray
     ) -> tuple[Array, Array]:
+        """Loss of a batch, and the model error that follows it."""
         if not self.train_offset:
             params = _frozen_offset(params)
         terms = loss_terms(
@@ -65,13 +65,12 @@ class OrbitProblem:
         return total
 
     def heldout(self, params: OrbitNet, extra: Array, batch: Array, key: PRNGKeyArray) -> Array:
+        """Evidence bound of patterns not trained on, nats per pattern."""
         repeated = jnp.concatenate([batch] * HELDOUT_DRAWS)
         terms = loss_terms(params, repeated, extra, self.orders, options=self.options, kl_weight=1.0, key=key)
         return terms.bound
 
 
 def _frozen_offset(params: OrbitNet) -> OrbitNet:
-    import equinox as eqx
-
-    frozen: Any = eqx.tree_at(lambda net: net.offset, params, jax.lax.stop_gradient(params.offset))
+    frozen: OrbitNet = eqx.tree_at(lambda net: net.offset, params, jax.lax.stop_gradient(params.offset))
     return frozen

@@ -75,7 +75,8 @@ class LatentFrame:
 
     @property
     def inverse(self) -> np.ndarray:
-        return np.linalg.inv(self.matrix)
+        """From reported latents to the net's: z = y @ inverse + centre."""
+        return np.asarray(np.linalg.inv(self.matrix))
 
 
 class OrbitVAE:
@@ -106,6 +107,7 @@ class OrbitVAE:
 
     @property
     def latent_dim(self) -> int:
+        """Number of latents."""
         return len(self._frame.activity)
 
     @property
@@ -115,6 +117,7 @@ class OrbitVAE:
 
     @property
     def options(self) -> OrbitVAEOptions:
+        """What the model was fitted with."""
         return self._options
 
     # ---------------------------------------------------------------- training
@@ -187,7 +190,7 @@ class OrbitVAE:
         turned = (template[..., 0] + 1j * template[..., 1]) * np.exp(
             -1j * np.asarray(angle)[:, None] * self._orders.of
         )
-        return (turned + self.offset).astype(np.complex64)
+        return np.asarray(turned + self.offset, dtype=np.complex64)
 
     def features(self, z: np.ndarray) -> np.ndarray:
         """Last hidden layer of the decoder at latents (n, latent_dim): (n, hidden), float64."""
@@ -197,7 +200,7 @@ class OrbitVAE:
     def predict(self, coefficients: np.ndarray) -> np.ndarray:
         """Posterior mean of the noise-free coefficients, over z and the angle: (n, k), complex64."""
         pattern = self._infer(coefficients)["pattern"]
-        return (pattern[..., 0] + 1j * pattern[..., 1] + self.offset).astype(np.complex64)
+        return np.asarray(pattern[..., 0] + 1j * pattern[..., 1] + self.offset, dtype=np.complex64)
 
     def encode_fast(self, coefficients: np.ndarray) -> np.ndarray:
         """The encoder's own z, in the reported frame, without refinement: (n, latent_dim)."""
@@ -206,14 +209,14 @@ class OrbitVAE:
             np.asarray(encode_batch(self._net, jnp.asarray(pairs[i : i + 1024])))
             for i in range(0, len(pairs), 1024)
         ]
-        return (np.concatenate(parts) - self._frame.centre) @ self._frame.matrix
+        return np.asarray((np.concatenate(parts) - self._frame.centre) @ self._frame.matrix)
 
     @property
     def offset(self) -> np.ndarray:
         """Static background beyond the azimuthal mean, complex, shape (k,), noise units."""
         scale = np.asarray(self._net.decoder.scale) * (self._orders.of > 0)
         offset = np.asarray(self._net.offset) * scale[:, None]
-        return offset[:, 0] + 1j * offset[:, 1]
+        return np.asarray(offset[:, 0] + 1j * offset[:, 1])
 
     def _infer(self, coefficients: np.ndarray) -> dict[str, np.ndarray]:
         return infer_all(

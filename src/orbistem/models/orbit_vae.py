@@ -11,12 +11,35 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from orbistem.models.angle import LOG_TWO_PI, Orders, log_marginal, overlap, posterior_waves
+from orbistem.models.angle import LOG_TWO_PI, Orders, Overlap, log_marginal, overlap, posterior_waves
 from orbistem.models.layers import Decoder, InvariantEncoder
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OrbitOptions:
+    """Sizes of the networks and weights of the loss.
+
+    Parameters
+    ----------
+    latent_dim
+        Number of latents.
+    encoder_width, encoder_depth
+        Channels of the encoder, and its pointwise layers after the first.
+    decoder_width, decoder_depth
+        Width and number of the decoder's hidden layers.
+    train_angles, grid_angles
+        Angles on which the encoder's layers, and the angle's posterior, are evaluated in training.
+    model_error_share
+        Model error followed in training stays below this share of the signal; 0: it is only measured
+        afterwards; below 0: settled by the spectrum.
+    prior_strength
+        Weight of the prior on the decoder's weights; below 0: settled by the spectrum.
+    draws
+        Latent vectors drawn for each pattern and step; 0: settled by the spectrum.
+    gauge
+        Weight of the penalty on turns of the templates per unit of the latents.
+    """
+
     latent_dim: int = 3
     encoder_width: int = 64
     encoder_depth: int = 1
@@ -24,9 +47,9 @@ class OrbitOptions:
     decoder_depth: int = 2
     train_angles: int = 48
     grid_angles: int = 144
-    model_error_share: float = 0.0
-    prior_strength: float = 0.1
-    draws: int = 1
+    model_error_share: float = -1.0
+    prior_strength: float = -1.0
+    draws: int = 0
     gauge: float = 3.0
 
 
@@ -40,12 +63,11 @@ class OrbitNet(eqx.Module):
 
 
 class Terms(NamedTuple):
-    """Bound on the evidence, nats per pattern; squared residual of each coefficient per real dof;
-    squared drift of the gauge."""
+    """What a batch says about the parameters."""
 
-    bound: Array
-    residual: Array
-    drift: Array
+    bound: Array  # on the evidence, nats per pattern
+    residual: Array  # (k,) squared residual of each coefficient per real degree of freedom
+    drift: Array  # squared drift of the gauge, rad²
 
 
 def make_net(
@@ -83,19 +105,19 @@ def centred(net: OrbitNet, a: Float[Array, "n k 2"]) -> Float[Array, "n k 2"]:
     """Coefficients without the static background (orders above 0)."""
     scale = jax.lax.stop_gradient(net.decoder.scale)
     turns = 1 - jax.lax.stop_gradient(net.decoder.real)
-    return a - net.offset * (scale * turns)[:, None]
+    return a - (net.offset * (scale * turns)[:, None])[None]
 
 
 def turn_pairs(a: Float[Array, "n k 2"], by: Float[Array, " n"], orders: Orders) -> Float[Array, "n k 2"]:
     """Turn coefficients given as (re, im) pairs: times exp(-im by)."""
-    phase = by[:, None] * jnp.asarray(orders.of, a.dtype)
+    phase = by[:, None] * jnp.asarray(orders.of, a.dtype)[None]
     cos, sin = jnp.cos(phase), jnp.sin(phase)
     return jnp.stack([a[..., 0] * cos + a[..., 1] * sin, a[..., 1] * cos - a[..., 0] * sin], axis=-1)
 
 
 def encode_raw(net: OrbitNet, a: Float[Array, "n k 2"], *, n_angles: int) -> tuple[Array, Array]:
     """Encoder's mean and log-variance for centred coefficients."""
-    return net.encoder(a * jax.lax.stop_gradient(net.input_gain)[:, None], n_angles=n_angles)
+    return net.encoder(a * jax.lax.stop_gradient(net.input_gain)[None, :, None], n_angles=n_angles)
 
 
 def loss_terms(
@@ -159,7 +181,7 @@ def gauge_drift(decoder: Decoder, z: Float[Array, "n d"], key: PRNGKeyArray, ord
     return jnp.mean((along / (size + 1.0)) ** 2)
 
 
-def expected_residual(a: Array, template: Array, inner, orders: Orders, *, n_angles: int) -> Array:
+def expected_residual(a: Array, template: Array, inner: Overlap, orders: Orders, *, n_angles: int) -> Array:
     """|a - b exp(-imθ)|² averaged over the angle's posterior, per real degree of freedom, (n, k)."""
     re, im = posterior_waves(inner, orders, n_angles=n_angles)
     member = jnp.asarray(orders.member).T

@@ -130,7 +130,7 @@ def sample_posterior(
     key: PRNGKeyArray,
 ) -> Posterior:
     """Weighted samples of z around the refined point, the angle integrated exactly."""
-    n, d = refined.z.shape
+    d = refined.z.shape[1]
     sigma = jnp.sqrt(1 + model_error)[:, None]
     covariance = jnp.linalg.inv(refined.curvature)[:, :d, :d] * PROPOSAL_WIDTH**2
     factor = jnp.linalg.cholesky(covariance + 1e-12 * jnp.eye(d))

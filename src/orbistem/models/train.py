@@ -194,13 +194,15 @@ def make_round(
         def step(carry: State, rows_of_step: Array) -> tuple[State, Array]:
             now, use = jax.random.split(carry.key)
             ramp = max(options.warm_up * options.steps, 1.0)
-            weight = jnp.minimum(carry.step / ramp, 1.0).astype(jnp.float32)
+            count = carry.step.astype(jnp.float32)
+            weight = jnp.minimum(count / ramp, 1.0)
             (value, extra), slope = jax.value_and_grad(objective, has_aux=True)(
                 carry.params, carry.extra, data[rows_of_step], weight, use
             )
-            change, opt = optimiser.update(slope, carry.optimiser, carry.params)
-            params = optax.apply_updates(carry.params, change)
-            decay = jnp.minimum(options.averaging, (1.0 + carry.step) / (10.0 + carry.step))
+            with jax.numpy_dtype_promotion("standard"):  # Optax mixes whole numbers with fractions
+                change, opt = optimiser.update(slope, carry.optimiser, carry.params)
+                params = optax.apply_updates(carry.params, change)
+            decay = jnp.minimum(options.averaging, (1.0 + count) / (10.0 + count))
             average = jax.tree.map(lambda old, new: decay * old + (1 - decay) * new, carry.average, params)
             return State(params, average, extra, opt, now, carry.step + 1), value
 
