@@ -6,7 +6,7 @@ import pytest
 from orbistem.errors import ShapeError
 from orbistem.harmonics.analyser import make_analyser
 from orbistem.harmonics.circular import make_grid
-from orbistem.harmonics.noise import noise_covariance
+from orbistem.harmonics.noise import is_possible, noise_covariance
 from orbistem.plan import Plan
 from orbistem.testing import (
     assert_parseval,
@@ -130,3 +130,11 @@ def test_masked_rings_fake_no_orders(rng, whitening):
     ratio = power[:, 1:][plan.grid.carried[:, 1:]] / error[:, 1:][plan.grid.carried[:, 1:]]
     assert ratio.mean() == pytest.approx(1, abs=0.3)
     assert ratio.max() < 18  # exp(-18) for each of some hundred
+
+
+def test_structure_cut_off_at_the_largest_lag_is_no_noise():
+    lag = np.abs(np.arange(-3, 4))
+    spread = np.exp(-(lag[:, None] ** 2 + lag[None, :] ** 2) / 1.2)
+    assert is_possible(spread)
+    assert not is_possible(1 - 0.1 * np.hypot(lag[:, None], lag[None, :]))
+    assert not is_possible(np.full((7, 7), np.nan))

@@ -53,7 +53,7 @@ def test_low_doses_are_whitened_linearly():
     choice = choose_whitening(mean, mean * 1.2, weight, pixel_valid=ALL)
     assert choice.chosen == "poisson"
     assert choice.information_poisson > choice.information_sqrt
-    assert "chosen because" in choice.why
+    assert "chosen: patterns stay additive" in choice.why
 
 
 def test_bright_disks_are_whitened_by_the_root():

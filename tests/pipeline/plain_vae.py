@@ -72,6 +72,13 @@ class PlainVAE:
             np.complex64
         )
 
+    def predict(self, coefficients: np.ndarray) -> np.ndarray:
+        found = self.encode(coefficients)
+        return self.decode(found.z, found.angle)
+
+    def features(self, z: np.ndarray) -> np.ndarray:
+        return np.atleast_2d(np.asarray(z, np.float64))
+
     def state(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         arrays = {"re": self.mean.real, "im": self.mean.imag, "order": self.order}
         return arrays, {"latent_dim": self.latent_dim}

@@ -15,6 +15,9 @@ import numpy as np
 from orbistem.errors import ShapeError
 from orbistem.harmonics.analyser import Analyser
 
+SPECTRUM_PX = 64
+"""Frequencies at which the power spectrum of an autocorrelation is looked at."""
+
 
 def noise_covariance(
     analyser: Analyser, pixel_variance: np.ndarray, *, autocorrelation: np.ndarray | None = None
@@ -56,6 +59,25 @@ def noise_covariance(
             noise[1:n_orders, i, j] = (product[1::2] + product[2::2]) / 2
             noise[:, j, i] = noise[:, i, j]
     return noise
+
+
+def is_possible(autocorrelation: np.ndarray) -> bool:
+    """Whether any noise can have this autocorrelation: its power spectrum is positive everywhere.
+
+    Structure of the sample, mistaken for noise, is cut off at the largest lag and fails here.
+
+    Parameters
+    ----------
+    autocorrelation
+        Shape (2 L + 1, 2 L + 1), 1 in the middle.
+    """
+    rho = np.asarray(autocorrelation, dtype=np.float64)
+    if not np.isfinite(rho).all():
+        return False
+    whole = np.zeros((SPECTRUM_PX, SPECTRUM_PX))
+    lags = np.arange(rho.shape[0]) - rho.shape[0] // 2
+    whole[np.ix_(lags, lags)] = rho
+    return bool(np.fft.fft2(whole).real.min() > 0)
 
 
 def _correlation(analyser: Analyser, pixel_variance: np.ndarray, autocorrelation: np.ndarray) -> Any:

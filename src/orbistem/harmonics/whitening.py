@@ -17,8 +17,8 @@ from orbistem.harmonics.rings import Polar
 Whitening = Literal["poisson", "sqrt"]
 ANSCOMBE_SHIFT = 3 / 8
 ROOT_WORTH = 1.02
-"""The root is chosen where it keeps this many times more information: with linear weights patterns add up, which
-is worth a little."""
+"""The root is chosen where it keeps this many times more information: with linear weights patterns add
+up, which is worth a little."""
 WEIGHT_FLOOR = 1e-3
 """Azimuthal means below this share of the largest one are raised to it: far outside the pattern a
 single stray count must not weigh more than the pattern itself."""

@@ -214,7 +214,7 @@ def _fit(
 @contextmanager
 def blas_of_one_thread() -> Iterator[None]:
     """Blocks are worked on side by side; threads inside each small matrix product would only wait."""
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+    from threadpoolctl import threadpool_limits
 
     with threadpool_limits(limits=1, user_api="blas"):
         yield

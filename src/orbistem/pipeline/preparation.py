@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from orbistem.config import FitConfig
 from orbistem.errors import InputError
+from orbistem.harmonics.noise import is_possible
 from orbistem.harmonics.rings import polar_coordinates
 from orbistem.harmonics.whitening import WhiteningChoice, choose_whitening, linear_weight
 from orbistem.plan import Plan, reference_total
@@ -175,7 +176,8 @@ def _pixel_noise(
     """Autocorrelation of the noise where it is clearly not that of independent pixels."""
     if counts.gain is None or not counts.warnings or abs(counts.correlated - 1) <= CORRELATED_FROM:
         return None
-    return autocorrelation(moments, valid)
+    found = autocorrelation(moments, valid)
+    return found if is_possible(found) else None
 
 
 def pixel_scale(scan: Scan) -> tuple[tuple[float, float], str | None]:

@@ -71,8 +71,8 @@ def latent_plane(
         bar.ax.set_ylabel(plain_text(f"{name} ({unit})" if unit else name), fontsize=8)
     if examples is not None and second is not None:
         _number_examples(ax, np.asarray(examples, dtype=np.float64)[:, [first, second]])
-    ax.set_xlabel(f"latent {first + 1} (prior sd)")
-    ax.set_ylabel("angle (°)" if second is None else f"latent {second + 1} (prior sd)")
+    ax.set_xlabel(f"latent {first + 1} (posterior sd)")
+    ax.set_ylabel("angle (°)" if second is None else f"latent {second + 1} (posterior sd)")
     style_axes(ax)
     return drawn
 
