@@ -82,7 +82,7 @@ def correlation(inner: Overlap, orders: Orders, n_angles: int) -> Float[Array, "
 
 def turn_overlap(inner: Overlap, by: Float[Array, " n"], orders: Orders) -> Overlap:
     """The overlap as seen from a grid whose zero lies at `by`: P_m → P_m exp(im by)."""
-    phase = by[:, None] * jnp.asarray(orders.present, inner.re.dtype)
+    phase = by[:, None] * jnp.asarray(orders.present, inner.re.dtype)[None]
     cos, sin = jnp.cos(phase), jnp.sin(phase)
     return Overlap(inner.re * cos - inner.im * sin, inner.im * cos + inner.re * sin, inner.total)
 
@@ -105,8 +105,8 @@ def newton(inner: Overlap, theta: Float[Array, " n"], orders: Orders, *, steps: 
 
 def best_angle(inner: Overlap, orders: Orders, *, n_angles: int, steps: int = 3) -> Float[Array, " n"]:
     """Highest peak of the correlation: grid search, then Newton."""
-    start = jnp.argmax(correlation(inner, orders, n_angles), axis=-1) * (2 * jnp.pi / n_angles)
-    return newton(inner, start.astype(inner.re.dtype), orders, steps=steps)
+    top = jnp.argmax(correlation(inner, orders, n_angles), axis=-1).astype(inner.re.dtype)
+    return newton(inner, top * (2 * jnp.pi / n_angles), orders, steps=steps)
 
 
 def log_marginal(inner: Overlap, orders: Orders, *, n_angles: int) -> tuple[Array, Array]:
@@ -138,6 +138,6 @@ def posterior_waves(inner: Overlap, orders: Orders, *, n_angles: int) -> tuple[A
     both = weight @ jnp.asarray(waves(orders, n_angles)).T
     half = both.shape[-1] // 2
     re, im = both[:, :half], -both[:, half:]
-    phase = peak[:, None] * jnp.asarray(orders.present, inner.re.dtype)
+    phase = peak[:, None] * jnp.asarray(orders.present, inner.re.dtype)[None]
     cos, sin = jnp.cos(phase), jnp.sin(phase)
     return re * cos - im * sin, im * cos + re * sin

@@ -99,7 +99,7 @@ def infer_batch(
 
 
 def _joint(net: OrbitNet, a: Array, refined: Refined, model_error: Array, orders: Orders) -> Array:
-    precision = jax.lax.rsqrt(1 + model_error)[:, None]
+    precision = jax.lax.rsqrt(1 + model_error)[None, :, None]
     inner = overlap(a * precision, net.decoder(refined.z) * precision, orders)
     turned = turn_overlap(inner, refined.angle, orders)
     return inner.total / 2 - jnp.sum(turned.re, axis=-1) + jnp.sum(refined.z**2, axis=-1) / 2
@@ -107,7 +107,7 @@ def _joint(net: OrbitNet, a: Array, refined: Refined, model_error: Array, orders
 
 def _best_template(net: OrbitNet, a: Array, model_error: Array, library: Array, orders: Orders) -> Array:
     """Z of the library entry that fits best at its best angle."""
-    precision = jax.lax.rsqrt(1 + model_error)[:, None]
+    precision = jax.lax.rsqrt(1 + model_error)[None, :, None]
     templates = net.decoder(library) * precision
     scaled = a * precision
     size = jnp.sum(templates**2, axis=(-2, -1)) / 2
@@ -116,8 +116,9 @@ def _best_template(net: OrbitNet, a: Array, model_error: Array, library: Array, 
 
     def one(entry: tuple[Array, Array, Array]) -> Array:
         template, weight, z = entry
-        re = (scaled[..., 0] * template[:, 0] + scaled[..., 1] * template[:, 1]) @ member
-        im = (scaled[..., 1] * template[:, 0] - scaled[..., 0] * template[:, 1]) @ member
+        real, imaginary = template[None, :, 0], template[None, :, 1]
+        re = (scaled[..., 0] * real + scaled[..., 1] * imaginary) @ member
+        im = (scaled[..., 1] * real - scaled[..., 0] * imaginary) @ member
         best = jnp.max(jnp.concatenate([re, im], axis=-1) @ grid, axis=-1)
         return best - weight - jnp.sum(z**2) / 2
 
@@ -149,7 +150,7 @@ def _angle_summary(field: Array, refined: Array, narrow_sd: Array) -> tuple[Arra
     bend = 2 * peak - after - before
     step = jnp.where(bend > 0, 0.5 * (after - before) / jnp.where(bend > 0, bend, 1.0), 0.0)
     wide = narrow_sd > spacing
-    angle = jnp.where(wide, refined + (top + jnp.clip(step, -0.5, 0.5)) * spacing, refined)
+    angle = jnp.where(wide, refined + (top.astype(step.dtype) + jnp.clip(step, -0.5, 0.5)) * spacing, refined)
     wide_sd = jnp.where(bend > 0, spacing * jax.lax.rsqrt(jnp.maximum(bend, 1e-9)), jnp.inf)
     sd = jnp.where(wide, jnp.maximum(wide_sd, spacing), narrow_sd)
     flat = peak - jnp.min(shifted, axis=-1) < CLAIM_NATS

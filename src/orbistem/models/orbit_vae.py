@@ -105,7 +105,8 @@ def centred(net: OrbitNet, a: Float[Array, "n k 2"]) -> Float[Array, "n k 2"]:
     """Coefficients without the static background (orders above 0)."""
     scale = jax.lax.stop_gradient(net.decoder.scale)
     turns = 1 - jax.lax.stop_gradient(net.decoder.real)
-    return a - (net.offset * (scale * turns)[:, None])[None]
+    offset = net.offset * (scale * turns)[:, None]
+    return a - offset[None]
 
 
 def turn_pairs(a: Float[Array, "n k 2"], by: Float[Array, " n"], orders: Orders) -> Float[Array, "n k 2"]:
@@ -140,13 +141,14 @@ def loss_terms(
     turn_by = jax.random.uniform(k_turn, (n,), maxval=2 * jnp.pi)
     a = turn_pairs(centred(net, a), turn_by, orders)
     mean, log_var = encode_raw(net, a, n_angles=options.train_angles)
-    sigma = jnp.sqrt(1 + model_error)[:, None]
-    constant = jnp.sum(jnp.asarray(orders.freedom) * (jnp.log(sigma[:, 0]) + LOG_TWO_PI / 2))
+    sigma = jnp.sqrt(1 + model_error)
+    constant = jnp.sum(jnp.asarray(orders.freedom) * (jnp.log(sigma) + LOG_TWO_PI / 2))
     noise = jax.random.normal(k_draw, (options.draws, *mean.shape))
-    z = mean + jnp.exp(0.5 * log_var) * noise
+    z = mean[None] + jnp.exp(0.5 * log_var)[None] * noise
     template = net.decoder(z.reshape(-1, z.shape[-1])).reshape(options.draws, *a.shape)
     repeated = jnp.broadcast_to(a, template.shape)
     flat = (-1, *a.shape[1:])
+    sigma = sigma[None, None, :, None]
     inner = overlap((repeated / sigma).reshape(flat), (template / sigma).reshape(flat), orders)
     log_p, _ = log_marginal(inner, orders, n_angles=options.grid_angles)
     log_p = log_p.reshape(options.draws, n) - constant
@@ -158,7 +160,7 @@ def loss_terms(
         bound = log_p[0] - kl_weight * kl
         weight = jnp.ones_like(log_p)
     else:
-        ratio = 0.5 * jnp.sum(noise**2 - z**2 + log_var, axis=-1)  # log p(z) - log q(z|a)
+        ratio = 0.5 * jnp.sum(noise**2 - z**2 + log_var[None], axis=-1)  # log p(z) - log q(z|a)
         log_weight = log_p + kl_weight * ratio
         bound = jax.nn.logsumexp(log_weight, axis=0) - float(np.log(options.draws))
         weight = jax.nn.softmax(log_weight, axis=0)
@@ -175,7 +177,7 @@ def gauge_drift(decoder: Decoder, z: Float[Array, "n d"], key: PRNGKeyArray, ord
     """
     direction = jax.random.normal(key, z.shape)
     template, change = jax.jvp(decoder, (z,), (direction,))
-    m = jnp.asarray(orders.of, z.dtype)
+    m = jnp.asarray(orders.of, z.dtype)[None]
     along = jnp.sum(m * (change[..., 0] * template[..., 1] - change[..., 1] * template[..., 0]), axis=-1)
     size = jnp.sum(m * m * jnp.sum(template**2, axis=-1), axis=-1)
     return jnp.mean((along / (size + 1.0)) ** 2)
@@ -189,4 +191,4 @@ def expected_residual(a: Array, template: Array, inner: Overlap, orders: Orders,
     dot_re = a[..., 0] * template[..., 0] + a[..., 1] * template[..., 1]
     dot_im = a[..., 1] * template[..., 0] - a[..., 0] * template[..., 1]
     square = jnp.sum(a * a + template * template, axis=-1) - 2 * (cos * dot_re - sin * dot_im)
-    return square / jnp.asarray(orders.freedom)
+    return square / jnp.asarray(orders.freedom)[None]

@@ -62,10 +62,10 @@ def refine(
     n_angles
         Grid for the starting angle.
     """
-    precision = jax.lax.rsqrt(1 + model_error)[:, None]
+    precision = jax.lax.rsqrt(1 + model_error)[None, :, None]
     inner = overlap(a * precision, decoder(z) * precision, orders)
     angle = best_angle(inner, orders, n_angles=n_angles)
-    m = jnp.asarray(orders.of, a.dtype)
+    m = jnp.asarray(orders.of, a.dtype)[None]
     n_latent = z.shape[1]
     prior = jnp.diag(jnp.asarray([1.0] * n_latent + [1e-6]))
 
@@ -80,12 +80,12 @@ def refine(
         template = decoder(z)
         by_z = jnp.moveaxis(jax.vmap(jax.jacfwd(one))(z), -1, 1)  # (n, d, k, 2)
         by_angle = jnp.stack([m * template[..., 1], -m * template[..., 0]], axis=-1)
-        jacobian = jnp.concatenate([by_z, by_angle[:, None]], axis=1) * precision
+        jacobian = jnp.concatenate([by_z, by_angle[:, None]], axis=1) * precision[None]
         left = (turn_pairs(a, -angle, orders) - template) * precision
         flat = jacobian.reshape(*jacobian.shape[:2], -1)
         downhill = jnp.einsum("ndk,nk->nd", flat, left.reshape(left.shape[0], -1))
         downhill = downhill - jnp.concatenate([z, jnp.zeros_like(angle)[:, None]], axis=-1)
-        return downhill, jnp.einsum("nik,njk->nij", flat, flat) + prior
+        return downhill, jnp.einsum("nik,njk->nij", flat, flat) + prior[None]
 
     def step(_: int, carry: tuple[Array, Array, Array, Array]) -> tuple[Array, Array, Array, Array]:
         z, angle, damping, value = carry
@@ -131,12 +131,12 @@ def sample_posterior(
 ) -> Posterior:
     """Weighted samples of z around the refined point, the angle integrated exactly."""
     d = refined.z.shape[1]
-    sigma = jnp.sqrt(1 + model_error)[:, None]
+    sigma = jnp.sqrt(1 + model_error)[None, :, None]
     covariance = jnp.linalg.inv(refined.curvature)[:, :d, :d] * PROPOSAL_WIDTH**2
-    factor = jnp.linalg.cholesky(covariance + 1e-12 * jnp.eye(d))
+    factor = jnp.linalg.cholesky(covariance + 1e-12 * jnp.eye(d)[None])
     half_log_det = jnp.sum(jnp.log(jnp.diagonal(factor, axis1=1, axis2=2)), axis=-1)
     dof = jnp.asarray(orders.freedom)
-    constant = jnp.sum(dof * (jnp.log(sigma[:, 0]) + LOG_TWO_PI / 2))
+    constant = jnp.sum(dof * (jnp.log(sigma[0, :, 0]) + LOG_TWO_PI / 2))
     draws = jax.random.normal(
         key, (n_samples, 1, d)
     )  # the same for all, so that nothing depends on the batch
@@ -164,7 +164,7 @@ def sample_posterior(
     log_weight, z, turned, field = jax.lax.map(one, draws)
     weight = jax.nn.softmax(log_weight, axis=0)
     mean = jnp.einsum("sn,snd->nd", weight, z)
-    apart = z - mean
+    apart = z - mean[None]
     spread = jnp.einsum("sn,sni,snj->nij", weight, apart, apart)
     return Posterior(
         mean=mean,
