@@ -1,7 +1,6 @@
 """One small fit with the real model; everything else with a model that needs no training."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -61,26 +60,11 @@ def quick_fit(whole_fit: Callable[..., Result], monkeypatch: pytest.MonkeyPatch)
     return whole_fit
 
 
-@contextmanager
-def as_a_user_runs_it() -> Iterator[None]:
-    """JAX as it is outside of tests: optimisers and networks rely on its usual promotion."""
-    import jax
-
-    with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):
-        yield
-
-
-@pytest.fixture
-def usual_jax() -> Iterator[None]:
-    with as_a_user_runs_it():
-        yield
-
-
 @pytest.fixture(scope="session")
 def real_run(tmp_path_factory: pytest.TempPathFactory, cache_home: Path) -> tuple[Scan, Result]:
     """A scan and its fit with the real model, trained for a few steps."""
     scan = small_scan(np.random.default_rng(2021))
-    with pytest.MonkeyPatch.context() as patch, as_a_user_runs_it():
+    with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(cache_home))
         result = fit(scan, config=small_config(), directory=tmp_path_factory.mktemp("real") / "run")
     return scan, result

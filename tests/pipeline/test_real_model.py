@@ -11,8 +11,6 @@ import orbistem
 from orbistem.errors import FormatError, InputError, ShapeError, VersionError
 from orbistem.pipeline.fit import fit
 
-pytestmark = pytest.mark.usefixtures("usual_jax")
-
 
 def test_a_loaded_model_encodes_like_the_fitted_one(real_run):
     scan, result = real_run

@@ -1,0 +1,108 @@
+"""Training repeats itself, goes on where it stopped, and keeps the best."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from orbistem.errors import OptionError
+from orbistem.models.checkpoint import load_state, save_state
+from orbistem.models.train import TrainOptions, begin, train
+
+OPTIONS = TrainOptions(steps=120, batch=16, rounds=6, learning_rate=3e-2)
+
+
+class Line:
+    """Least squares on a noisy line; `extra` counts the batches."""
+
+    def loss(self, params, extra, batch, kl_weight, key):
+        wobble = 0.01 * jax.random.normal(key, batch[:, 0].shape)
+        apart = params["slope"] * batch[:, 0] + params["level"] + wobble - batch[:, 1]
+        return kl_weight * jnp.mean(apart**2) + 1e-3 * params["slope"] ** 2, extra + 1
+
+    def heldout(self, params, extra, batch, key):
+        apart = params["slope"] * batch[:, 0] + params["level"] - batch[:, 1]
+        return -jnp.mean(apart**2)
+
+
+class GrowingWorse(Line):
+    """The held-out score falls with every step away from the start."""
+
+    def heldout(self, params, extra, batch, key):
+        return -extra
+
+
+PARAMS = {"slope": jnp.zeros(()), "level": jnp.zeros(())}
+
+
+@pytest.fixture
+def data(rng):
+    x = rng.uniform(-1, 1, 200)
+    y = 2 * x - 0.5 + 0.05 * rng.normal(size=200)
+    return jnp.asarray(np.stack([x, y], axis=1), jnp.float32)
+
+
+def start(seed=7, options=OPTIONS):
+    return begin(PARAMS, jnp.zeros(()), key=jax.random.key(seed), options=options)
+
+
+def run(data, state, *, problem=None, options=OPTIONS, **named):
+    static = eqx.filter(PARAMS, eqx.is_inexact_array, inverse=True)
+    return train(
+        problem or Line(), state, static, data=data[:160], heldout=data[160:], options=options, **named
+    )
+
+
+def assert_same(left, right):
+    for a, b in zip(jax.tree.leaves(left.params), jax.tree.leaves(right.params), strict=True):
+        assert np.array_equal(np.asarray(a), np.asarray(b))
+    assert left.heldout == right.heldout
+    assert left.curve_heldout == right.curve_heldout
+    assert left.curve_train == right.curve_train
+
+
+def test_it_learns(data):
+    found = run(data, start())
+    assert found.heldout > -0.05
+    assert found.params["slope"] == pytest.approx(2, abs=0.2)  # the average lags behind
+    assert found.curve_step == (20, 40, 60, 80, 100, 120)
+
+
+def test_equal_seeds_give_equal_parameters_and_others_do_not(data):
+    first = run(data, start())
+    assert_same(first, run(data, start()))
+    assert run(data, start(seed=8)).params["slope"] != first.params["slope"]
+
+
+def test_an_interrupted_training_ends_like_an_uninterrupted_one(data, tmp_path):
+    def stop_in_the_middle(step, state, rows, best):
+        save_state(tmp_path, stage=0, state=state, history=rows, best=best)
+        if step >= 60:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(data, start(), on_round=stop_in_the_middle)
+    assert load_state(tmp_path, stage=1, like=start()) is None
+    state, history, best = load_state(tmp_path, stage=0, like=start())
+    assert int(state.step) == 60
+    assert_same(run(data, state, history=history, best=best), run(data, start()))
+
+
+def test_it_stops_early_and_keeps_the_best(data):
+    options = TrainOptions(steps=120, batch=16, rounds=12, warm_up=0.2, patience=0.25)
+    seen = []
+
+    def remember(step, state, rows, best):
+        seen.append(jax.tree.map(np.asarray, state.average))
+
+    found = run(data, start(options=options), problem=GrowingWorse(), options=options, on_round=remember)
+    assert found.curve_step[-1] == 50  # best at 10, patience of 30 steps
+    assert found.heldout == -10
+    assert found.params["slope"] == seen[0]["slope"]
+
+
+def test_wrong_options_are_refused():
+    for wrong in ({"steps": 0}, {"learning_rate": 0.0}, {"warm_up": 1.5}):
+        with pytest.raises(OptionError, match="want"):
+            TrainOptions(**wrong)
