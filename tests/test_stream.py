@@ -161,7 +161,7 @@ def test_a_dask_cluster_gives_the_same_to_the_last_bit(rng, tmp_path):
     in_file = open_scan(path).replace(measured=scan.measured)
     want = Inline().run(Sums(), scan, block_size=9)
     with LocalCluster(
-        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, silence_logs=40
+        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0", silence_logs=40
     ) as cluster:
         runner = Distributed(cluster.scheduler_address)
         assert_same_to_the_last_bit(runner.run(Sums(), scan, block_size=9), want)

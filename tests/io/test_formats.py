@@ -215,7 +215,8 @@ def test_hyperspy_signals_by_their_looks(counts):
     assert not scan.provenance.assumed
 
 
-def test_abtem_measurements(tmp_path):
+def test_abtem_measurements(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # abTEM leaves files where it runs
     abtem = pytest.importorskip("abtem", reason="extra simulate is not installed")
     from abtem.core.axes import FrozenPhononsAxis, ScanAxis
 

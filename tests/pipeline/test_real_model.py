@@ -99,7 +99,7 @@ def test_a_cluster_gives_the_same_maps(real_run, tmp_path):
     from orbistem.stream import Distributed
 
     scan, result = real_run
-    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
+    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as cluster:
         found = fit(
             small_scan(np.random.default_rng(2021)),
             config=small_config(),
