@@ -341,7 +341,7 @@ def _words(
         )
     said.append(
         f"trained {len(scouts) + 1} times ({seconds:.0f} s); kept: the parameters with the best held-out "
-        f"evidence ({winner.restart.heldout:.1f} nats per pattern, a training of {winner.restart.steps} steps)"
+        f"evidence ({winner.restart.heldout:.1f} nats per pattern, {winner.restart.steps} steps)"
     )
     if agreement is not None:
         said.append(f"an independent training explains {100 * agreement:.0f} % of the latent variation")
