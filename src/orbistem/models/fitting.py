@@ -24,6 +24,13 @@ from orbistem.models.train import State, TrainOptions, begin, train
 from orbistem.progress import Progress, Silent
 
 SCOUT_ROUNDS = 5
+FAINT_ENERGY = 100.0
+"""Signal of a pattern, in nats, below which the bound of several draws is worth its cost."""
+FAINT_DRAWS = 4
+ROUGH_LEVEL = 1.03
+"""Median noise eigenvalue above which structure is left in every order (1.00 to 1.01 for shot noise)."""
+START_MARGIN = 2.0
+"""Nats per pattern by which a short training must be better to overrule the usual start."""
 FRAME_PATTERNS = 4096
 """Patterns whose posterior sets the reported latent frame; more change it by less than 2 %."""
 
@@ -58,6 +65,7 @@ def fit_orbit_vae(
 ) -> tuple[OrbitVAE, TrainingReport]:
     """See `OrbitVAE.fit`."""
     progress = progress or Silent()
+    options = settled(options, basis)
     began = time.perf_counter()
     data = _split(coefficients, basis, share=options.heldout_share, seed=seed)
     starts = {"learned": ("mean", "zero"), "mean": ("mean",)}.get(options.background, ("zero",))
@@ -79,7 +87,7 @@ def fit_orbit_vae(
             )
             for i, start in enumerate(starts)
         ]
-        best = max(scouts, key=lambda outcome: outcome.restart.heldout)
+        best = _better_start(scouts)
         main = _stage(
             data,
             options,
@@ -111,6 +119,39 @@ def fit_orbit_vae(
         words=_words(model, scouts, winner, agreement, time.perf_counter() - began),
     )
     return model, report
+
+
+def settled(options: OrbitVAEOptions, basis: SteerableBasis) -> OrbitVAEOptions:
+    """Options with what was left open settled by the spectrum of the coefficients.
+
+    Structure that stands in the bulk of the eigenvalues as well will not fit on a few latents: there the
+    model error is followed during training. Where one pattern says little, several draws tighten the
+    bound. In both cases the decoder's prior has its full weight.
+    """
+    parts = np.where(np.asarray(basis.order) > 0, 2.0, 1.0)
+    faint = float(np.sum(parts * (np.asarray(basis.eigenvalue) - 1)) / 2) < FAINT_ENERGY
+    rough = basis.noise_level > ROUGH_LEVEL
+    net = options.net
+    return replace(
+        options,
+        net=replace(
+            net,
+            draws=net.draws or (FAINT_DRAWS if faint else 1),
+            model_error_share=(0.25 if rough else 0.0)
+            if net.model_error_share < 0
+            else net.model_error_share,
+            prior_strength=(1.0 if rough or faint else 0.1) if net.prior_strength < 0 else net.prior_strength,
+        ),
+    )
+
+
+def _better_start(scouts: list[_Outcome]) -> _Outcome:
+    """The first start (the scan mean), unless another one is clearly better."""
+    best = scouts[0]
+    for other in scouts[1:]:
+        if other.restart.heldout > best.restart.heldout + START_MARGIN:
+            best = other
+    return best
 
 
 def _split(coefficients: np.ndarray, basis: SteerableBasis, *, share: float, seed: int) -> _Data:

@@ -16,6 +16,7 @@ from orbistem.models.refine import Refined, refine, sample_posterior
 
 INFER_ANGLES = 192
 MATCH_ANGLES = 72
+LIBRARY_STARTS = 3
 ORDERS_TESTED = (2, 3, 4, 6)
 CLAIM_NATS = 3.0
 """Peaks of the angle within this many nats are equally good; a symmetry needs valleys this deep."""
@@ -55,8 +56,8 @@ def infer_batch(
 ) -> Inferred:
     """Full inference for one batch.
 
-    Two starts are refined, the encoder's z and the z of the library whose template fits best; the one
-    with the lower misfit goes on.
+    Several starts are refined, the encoder's z and those entries of the library whose templates fit best;
+    the one with the lowest misfit goes on.
 
     Parameters
     ----------
@@ -67,15 +68,7 @@ def infer_batch(
     """
     a = centred(net, a)
     mean, _ = encode_raw(net, a, n_angles=INFER_ANGLES)
-    first = refine(net.decoder, a, mean, model_error, orders, steps=steps, n_angles=INFER_ANGLES)
-    nearest = _best_template(net, a, model_error, library, orders)
-    second = refine(net.decoder, a, nearest, model_error, orders, steps=steps, n_angles=INFER_ANGLES)
-    better = _joint(net, a, second, model_error, orders) < _joint(net, a, first, model_error, orders)
-    refined = Refined(
-        jnp.where(better[:, None], second.z, first.z),
-        jnp.where(better, second.angle, first.angle),
-        jnp.where(better[:, None, None], second.curvature, first.curvature),
-    )
+    refined = _best_start(net, a, mean, model_error, library, orders, steps=steps)
     posterior = sample_posterior(
         net.decoder, a, refined, model_error, orders, n_samples=n_samples, n_angles=INFER_ANGLES, key=key
     )
@@ -98,6 +91,27 @@ def infer_batch(
     )
 
 
+def _best_start(
+    net: OrbitNet, a: Array, mean: Array, model_error: Array, library: Array, orders: Orders, *, steps: int
+) -> Refined:
+    """Refine from the encoder's z and from the best templates of the library; keep the best end."""
+    starts = jnp.concatenate([mean[None], _best_templates(net, a, model_error, library, orders)])
+    n_starts, n, d = starts.shape
+    repeated = jnp.broadcast_to(a[None], (n_starts, *a.shape)).reshape(n_starts * n, *a.shape[1:])
+    ends = refine(
+        net.decoder,
+        repeated,
+        starts.reshape(n_starts * n, d),
+        model_error,
+        orders,
+        steps=steps,
+        n_angles=INFER_ANGLES,
+    )
+    cost = _joint(net, repeated, ends, model_error, orders).reshape(n_starts, n)
+    row = jnp.argmin(cost, axis=0) * n + jnp.arange(n)
+    return Refined(ends.z[row], ends.angle[row], ends.curvature[row])
+
+
 def _joint(net: OrbitNet, a: Array, refined: Refined, model_error: Array, orders: Orders) -> Array:
     precision = jax.lax.rsqrt(1 + model_error)[None, :, None]
     inner = overlap(a * precision, net.decoder(refined.z) * precision, orders)
@@ -105,8 +119,8 @@ def _joint(net: OrbitNet, a: Array, refined: Refined, model_error: Array, orders
     return inner.total / 2 - jnp.sum(turned.re, axis=-1) + jnp.sum(refined.z**2, axis=-1) / 2
 
 
-def _best_template(net: OrbitNet, a: Array, model_error: Array, library: Array, orders: Orders) -> Array:
-    """Z of the library entry that fits best at its best angle."""
+def _best_templates(net: OrbitNet, a: Array, model_error: Array, library: Array, orders: Orders) -> Array:
+    """Z of the library entries that fit best at their best angles, (start, n, d)."""
     precision = jax.lax.rsqrt(1 + model_error)[None, :, None]
     templates = net.decoder(library) * precision
     scaled = a * precision
@@ -123,7 +137,8 @@ def _best_template(net: OrbitNet, a: Array, model_error: Array, library: Array, 
         return best - weight - jnp.sum(z**2) / 2
 
     fit = jax.lax.map(one, (templates, size, library))
-    return library[jnp.argmax(fit, axis=0)]
+    best = jax.lax.top_k(fit.T, min(LIBRARY_STARTS, library.shape[0]))[1]
+    return library[best.T]
 
 
 def _angle_summary(field: Array, refined: Array, narrow_sd: Array) -> tuple[Array, Array, Array]:

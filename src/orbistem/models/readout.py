@@ -29,6 +29,8 @@ MAX_ORDER_INCOMPLETE = 16
 MIN_COVERAGE = 0.08
 """Rings of which less of the circumference lies in the frame stay at the mean pattern."""
 FILL_STEPS = 12
+OVERLAP_NOISE = 1.15
+"""Neighbouring hats share pixels, so that their noise adds up a little more than that of separate rings."""
 PRIOR_WIDTHS = np.concatenate([[0.0], np.geomspace(1e-5, 1e3, 25)])
 
 Floats = NDArray[np.float64]
@@ -155,8 +157,10 @@ def fit_readout(
     spectra = _spectra(turned)
     weights = np.zeros((n_rings, n_orders, turned.shape[2]), complex)
     rings = [_ring(polar, pixel_valid, j, noise_variance) for j in range(n_rings)]
+    complete = {j: ring for j, ring in enumerate(rings) if ring is not None and ring.complete}
+    weights[list(complete)] = _fit_complete(list(complete.values()), flat, spectra, n_orders)
     for j, ring in enumerate(rings):
-        if ring is not None:
+        if ring is not None and not ring.complete:
             fitted = _fit_ring(ring, flat[:, ring.pixels], spectra)
             weights[j, : len(fitted)] = fitted
     return Readout(
@@ -204,6 +208,46 @@ def _ring(polar: Polar, pixel_valid: NDArray[np.bool_], j: int, noise_variance: 
         noise=spread / measured / weight,
         complete=complete,
     )
+
+
+def _fit_complete(
+    rings: list[_Ring],
+    flat: NDArray[np.floating],
+    spectra: tuple[Complexes, Floats, Complexes],
+    n_orders: int,
+) -> Complexes:
+    """Weights (ring, order, feature) of all complete rings, denoised order by order.
+
+    Per order the table (ring, feature direction) is a few radial profiles times a few functions of the
+    latents under noise of known size: its singular values are shrunk by the rule that is optimal in the
+    mean square (Gavish & Donoho, IEEE Trans. Inf. Theory 63, 2137 (2017), equation 7).
+    """
+    left, size, back = spectra
+    dots = np.zeros((len(rings), n_orders, size.shape[1]), complex)
+    for i, ring in enumerate(rings):
+        n = ring.waves.shape[1]
+        amplitude = flat[:, ring.pixels] @ (ring.hat[:, None] * ring.waves.conj() / ring.weight)
+        dots[i, :n] = np.stack([left[m].conj().T @ amplitude[:, m] for m in range(n)])
+    weights = np.zeros_like(dots)
+    for m in range(n_orders):
+        use = [i for i, ring in enumerate(rings) if m < ring.waves.shape[1]]
+        if not use:
+            continue
+        noise = np.sqrt(np.array([rings[i].noise for i in use]) * (2.0 if m else 1.0) * OVERLAP_NOISE)
+        kept = noise[:, None] * _low_rank(np.asarray(dots[use, m] / noise[:, None], complex))
+        weights[use, m] = (kept / np.maximum(size[m], 1e-12)) @ back[m].T
+    return weights
+
+
+def _low_rank(table: Complexes) -> Complexes:
+    """Shrink the singular values of a table with complex noise of unit variance in each entry."""
+    u, values, vh = np.linalg.svd(table, full_matrices=False)
+    small, large = sorted(table.shape)
+    ratio = small / large
+    y2 = values**2 / large
+    inside = np.maximum((y2 - ratio - 1) ** 2 - 4 * ratio, 0)
+    shrunk = np.where(y2 > (1 + np.sqrt(ratio)) ** 2, np.sqrt(inside) / np.sqrt(np.maximum(y2, 1e-30)), 0.0)
+    return np.asarray((u * (shrunk * np.sqrt(large))) @ vh)
 
 
 def _fit_ring(
@@ -282,7 +326,8 @@ def _sharpen(weights: Complexes, polar: Polar, rings: list[_Ring | None]) -> Com
 def _principal(centred: Floats, *, max_features: int) -> Floats:
     _, size, axes = np.linalg.svd(centred, full_matrices=False)
     keep = min(max_features, int(np.sum(size > 1e-4 * size[0])) if size[0] > 0 else 0)
-    unit = np.sqrt(len(centred)) / np.maximum(size[:keep], 1e-12)
+    # one factor for all: strong directions stay strong
+    unit = np.sqrt(len(centred)) / max(float(size[0]), 1e-12) if keep else 1.0
     return np.asarray((axes[:keep].T * unit) if keep else np.zeros((centred.shape[1], 1)))
 
 
