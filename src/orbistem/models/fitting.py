@@ -257,7 +257,8 @@ def _finish(outcome: _Outcome, data: _Data, options: OrbitVAEOptions, *, seed: i
     rng = np.random.default_rng(seed)
     some = np.sort(rng.permutation(len(data.pairs))[:FRAME_PATTERNS])
     batch = 256
-    entries = some[np.linspace(0, len(some) - 1, min(LIBRARY_SIZE, len(some))).astype(int)]
+    chosen = np.linspace(0, len(some) - 1, min(LIBRARY_SIZE, len(some))).astype(int)
+    entries = some[chosen]
     library = np.concatenate(
         [
             np.asarray(encode_batch(outcome.net, _padded(data.pairs[entries[i : i + batch]], batch)))[
@@ -277,6 +278,7 @@ def _finish(outcome: _Outcome, data: _Data, options: OrbitVAEOptions, *, seed: i
         n_samples=options.samples,
     )
     model_error = _calibrated(found["pattern"], outcome.net, data, some)
+    library = found["mode"][chosen]
     found = infer_all(
         outcome.net,
         data.pairs[some],
