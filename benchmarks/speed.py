@@ -94,12 +94,13 @@ def training_pace(reduced: Reduced, config: FitConfig, *, seconds: float) -> Pac
     import jax.numpy as jnp
 
     from orbistem.models.angle import make_orders
+    from orbistem.models.fitting import settled
     from orbistem.models.objective import OrbitProblem
     from orbistem.models.orbit import as_pairs
     from orbistem.models.orbit_vae import make_net
     from orbistem.models.train import begin, make_round
 
-    net_options, options = config.model.net, config.model.train
+    net_options, options = settled(config.model, reduced.basis).net, config.model.train
     pairs = as_pairs(reduced.coefficients)
     basis = reduced.basis
     orders = make_orders(basis.order)
