@@ -70,9 +70,7 @@ def fit_orbit_vae(
     data = _split(coefficients, basis, share=options.heldout_share, seed=seed)
     starts = {"learned": ("mean", "zero"), "mean": ("mean",)}.get(options.background, ("zero",))
     scout = replace(options.train, steps=min(options.scout_steps, options.train.steps), rounds=SCOUT_ROUNDS)
-    n_scouts = len(starts) if len(starts) > 1 else 1
-    total = n_scouts * scout.steps + options.train.steps
-    progress.start("train", total)
+    progress.start("train", len(starts) * scout.steps + options.train.steps)
     try:
         scouts = [
             _stage(
@@ -267,27 +265,22 @@ def _finish(outcome: _Outcome, data: _Data, options: OrbitVAEOptions, *, seed: i
             for i in range(0, len(entries), batch)
         ]
     )
-    model_error = np.asarray(outcome.model_error)
-    found = infer_all(
-        outcome.net,
-        data.pairs[some],
-        model_error,
-        library,
-        data.orders,
-        steps=options.refine_steps,
-        n_samples=options.samples,
-    )
+
+    def posterior(model_error: np.ndarray, library: np.ndarray) -> dict[str, np.ndarray]:
+        return infer_all(
+            outcome.net,
+            data.pairs[some],
+            model_error,
+            library,
+            data.orders,
+            steps=options.refine_steps,
+            n_samples=options.samples,
+        )
+
+    found = posterior(np.asarray(outcome.model_error), library)
     model_error = _calibrated(found["pattern"], outcome.net, data, some)
     library = found["mode"][chosen]
-    found = infer_all(
-        outcome.net,
-        data.pairs[some],
-        model_error,
-        library,
-        data.orders,
-        steps=options.refine_steps,
-        n_samples=options.samples,
-    )
+    found = posterior(model_error, library)
     frame = latent_frame(found["z"], found["covariance"])
     return OrbitVAE(
         outcome.net,
