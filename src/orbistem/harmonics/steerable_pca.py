@@ -109,8 +109,6 @@ def steerable_basis(
         Take the noise level from the bulk of the eigenvalues instead of trusting `noise` (data that
         are not counts).
     """
-    from scipy.linalg import eigh
-
     n_orders, n_rings = second_moment.shape[:2]
     spectrum = np.full((n_orders, n_rings), np.nan)
     edge = np.full(n_orders, np.nan)
@@ -120,16 +118,11 @@ def steerable_basis(
         rings = np.flatnonzero(carried[:, m])
         if not len(rings):
             continue
-        g = noise[m][np.ix_(rings, rings)]
-        c = second_moment[m][np.ix_(rings, rings)]
-        scale = np.sqrt(np.maximum(np.diag(g), np.finfo(float).tiny))
-        level, axes = np.linalg.eigh(g / np.outer(scale, scale))
-        sound = level > RANK_TOLERANCE * level[-1]
-        whiten = (axes[:, sound] / np.sqrt(level[sound])).T / scale
-        values, vectors = eigh(whiten @ c @ whiten.T)
-        values, vectors = values[::-1], vectors[:, ::-1]
+        values, vectors = radial_functions(
+            second_moment[m][np.ix_(rings, rings)], noise[m][np.ix_(rings, rings)]
+        )
         radial = np.zeros((len(values), n_rings))
-        radial[:, rings] = vectors.T @ whiten
+        radial[:, rings] = vectors
         spectrum[m, : len(values)] = values
         edge[m] = noise_edge(len(values), n_samples, m)
         bulk.append(values[values < edge[m]])
@@ -155,6 +148,29 @@ def steerable_basis(
         noise_level=noise_level,
         n_above=len(rows),
     )
+
+
+def radial_functions(second_moment: np.ndarray, noise: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Solve C v = λ G v for one order.
+
+    Parameters
+    ----------
+    second_moment, noise
+        C and G over the rings that carry the order, shape (ring, ring).
+
+    Returns
+    -------
+    λ, the largest first, shape (k,), and the v as rows with vᵀ G v = 1, shape (k, ring). Combinations of
+    rings without noise of their own are left out.
+    """
+    from scipy.linalg import eigh
+
+    scale = np.sqrt(np.maximum(np.diag(noise), np.finfo(float).tiny))
+    level, axes = np.linalg.eigh(noise / np.outer(scale, scale))
+    sound = level > RANK_TOLERANCE * level[-1]
+    whiten = (axes[:, sound] / np.sqrt(level[sound])).T / scale
+    values, vectors = eigh(whiten @ second_moment @ whiten.T)
+    return values[::-1], vectors[:, ::-1].T @ whiten
 
 
 def _noise_level(
