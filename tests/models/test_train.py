@@ -106,3 +106,26 @@ def test_wrong_options_are_refused():
     for wrong in ({"steps": 0}, {"learning_rate": 0.0}, {"warm_up": 1.5}):
         with pytest.raises(OptionError, match="want"):
             TrainOptions(**wrong)
+
+
+def test_stops_when_told(data):
+    found = run(data, start(), enough=lambda: True)
+    assert found.curve_step == (20,)
+
+
+def test_constant_steps(data):
+    """Adam moves by its step size while the slope keeps its sign, from the first step on."""
+    options = TrainOptions(
+        steps=3, batch=160, rounds=1, learning_rate=1e-3, schedule="constant", averaging=0, warm_up=0
+    )
+    found = run(data, start(options=options), problem=Steep(), options=options)
+    assert np.isclose(float(found.params["slope"]), 3e-3, rtol=1e-4)
+    with pytest.raises(OptionError, match="cosine or constant"):
+        TrainOptions(schedule="linear")
+
+
+class Steep(Line):
+    """A plane that falls along the slope."""
+
+    def loss(self, params, extra, batch, kl_weight, key):
+        return -params["slope"] + 0 * params["level"], extra

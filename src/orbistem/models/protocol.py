@@ -1,8 +1,9 @@
-"""What every model returns for a set of patterns."""
+"""What every model can do, and what it returns for a set of patterns."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -88,3 +89,50 @@ class TrainingReport:
     agreement: float | None
     problem: str | None
     words: tuple[str, ...]
+
+
+class PatternModel(Protocol):
+    """A fitted model that takes patterns as stored in the file and gives electrons back.
+
+    `orbistem.result.TrainedModel` is one, and so is every model of `orbistem.models.methods`. Immutable.
+    """
+
+    @property
+    def latent_dim(self) -> int:
+        """Number of latents."""
+        ...
+
+    def encode(self, frames: np.ndarray) -> Encoding:
+        """Latents, angle and their errors of patterns (n, ky, kx) in counts."""
+        ...
+
+    def decode(self, z: np.ndarray, angle: np.ndarray) -> np.ndarray:
+        """Expected electrons (n, ky, kx) of what `encode` returns: z (n, latent_dim), angle (n,)."""
+        ...
+
+    def predict(self, frames: np.ndarray) -> np.ndarray:
+        """Expected electrons (n, ky, kx) of patterns (n, ky, kx) in counts."""
+        ...
+
+
+class StoredModel(PatternModel, Protocol):
+    """A `PatternModel` that can be stored without pickle; its class has the inverse, `from_state`."""
+
+    def state(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """Arrays and plain values from which `from_state` builds the same model."""
+        ...
+
+
+NO_TRAINING = TrainingReport(
+    steps=0,
+    patterns_per_s=0.0,
+    first_epoch_s=0.0,
+    kept_coefficients=0,
+    active=(),
+    heldout_evidence=float("nan"),
+    restarts=(),
+    agreement=None,
+    problem=None,
+    words=(),
+)
+"""The report of a model that is computed, not trained."""

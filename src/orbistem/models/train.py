@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import equinox as eqx
 import jax
@@ -32,7 +32,10 @@ class TrainOptions:
     batch
         Patterns per step.
     learning_rate
-        Peak step size of Adam; it rises over the first twentieth and falls as a half cosine.
+        Peak step size of Adam.
+    schedule
+        "cosine": the step size rises over the first twentieth and falls as a half cosine; "constant": it
+        stays.
     warm_up
         Share of the steps over which the weight of the KL term rises from 0 to 1.
     rounds
@@ -46,6 +49,7 @@ class TrainOptions:
     steps: int = 2000
     batch: int = 256
     learning_rate: float = 3e-3
+    schedule: Literal["cosine", "constant"] = "cosine"
     warm_up: float = 0.5
     rounds: int = 40
     averaging: float = 0.99
@@ -58,6 +62,8 @@ class TrainOptions:
             raise OptionError(f"learning_rate: want a number above 0, got {self.learning_rate}")
         if not 0 <= self.warm_up <= 1:
             raise OptionError(f"warm_up: want a number from 0 to 1, got {self.warm_up}")
+        if self.schedule not in ("cosine", "constant"):
+            raise OptionError(f"schedule: want cosine or constant, got {self.schedule!r}; choose one of them")
 
 
 class State(NamedTuple):
@@ -117,6 +123,7 @@ def train(
     | None = None,
     history: tuple[tuple[int, float, float], ...] = (),
     best: tuple[float, Any, Any] | None = None,
+    enough: Callable[[], bool] | None = None,
 ) -> Trained:
     """Train to the end (or go on from `state`) and return the best parameters.
 
@@ -135,6 +142,8 @@ def train(
         evidence) so far, and the best (score, parameters, extra).
     history, best
         From a checkpoint.
+    enough
+        Asked after each round whether to stop there, for instance because the time is over.
     """
     run_round = make_round(problem, static, options=options)
     score = eqx.filter_jit(problem.heldout)
@@ -158,6 +167,8 @@ def train(
             best_step = done
         if on_round is not None:
             on_round(done, state, rows, (best_score, best_params, best_extra))
+        if enough is not None and enough():
+            break
         if done - best_step > options.patience * options.steps and done > options.warm_up * options.steps:
             break
     seconds = time.perf_counter() - started
@@ -225,6 +236,8 @@ def _steps_per_round(options: TrainOptions) -> int:
 
 
 def _optimiser(options: TrainOptions) -> optax.GradientTransformation:
+    if options.schedule == "constant":
+        return optax.chain(optax.clip_by_global_norm(1e6), optax.adam(options.learning_rate))
     schedule = optax.warmup_cosine_decay_schedule(
         0.0,
         options.learning_rate,
