@@ -8,9 +8,9 @@ from models import lobes
 
 from orbistem.errors import InputError, OptionError
 from orbistem.metrics import fold_error
-from orbistem.models.com import ComModel
-from orbistem.models.invariants import InvariantsModel, InvariantsOptions
-from orbistem.models.linear import LinearModel, LinearOptions
+from orbistem.models.invariants import InvariantsOptions
+from orbistem.models.linear import LinearOptions
+from orbistem.models.methods import Effort, find_method
 from orbistem.models.pixels import PixelSpace
 
 LINEAR = ("pca", "nmf", "ica", "gmm", "kmeans")
@@ -29,14 +29,8 @@ EXPLAINED = {
 
 
 def fit(name, given, seed=0):
-    if name in LINEAR:
-        options = LinearOptions(kind=name, components=8)
-        return LinearModel.fit(given.frames, plan=given.plan, options=options, seed=seed)[0]
-    if name == "com":
-        return ComModel.fit(given.frames, plan=given.plan)[0]
-    return InvariantsModel.fit(
-        given.frames, plan=given.plan, options=InvariantsOptions(kind=name, latent_dim=2), seed=seed
-    )[0]
+    effort = Effort(seed=seed, latent_dim=2, components=8)
+    return find_method(name).fit(given.frames, plan=given.plan, effort=effort)[0]
 
 
 @pytest.fixture(scope="module")
@@ -122,6 +116,8 @@ def test_noise_alone_says_so(given, rng):
 
 
 def test_wrong_options():
+    with pytest.raises(OptionError, match="pca, nmf"):
+        find_method("tsne")
     with pytest.raises(OptionError, match="pca, nmf"):
         LinearOptions(kind="svd")
     with pytest.raises(OptionError, match="harmonics or bispectrum"):

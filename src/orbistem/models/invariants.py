@@ -5,9 +5,10 @@ against each other, the second keeps it. Whoever judges a learned model compares
 
 - "harmonics": |c_m(j)| of every ring j and order m, c_0(j) as it is.
 - "bispectrum": with one ring j_m for each order (the one with most signal),
-  c_1(j_1) c_m(j_m) conj(c_{m+1}(j)) for all m and j, and c_1(j_1) conj(c_1(j)): the few products that
-  the selective disk bispectrum needs (Myers and Miolane, arXiv:2511.19706, there on Bessel functions). Each product is scaled to the size of one factor
-  (cube or square root of its modulus), so that noise and signal stay comparable.
+  c_1(j_1) c_m(j_m) conj(c_{m+1}(j)) for all m and j, and c_1(j_1) conj(c_1(j)): the few products that the
+  selective disk bispectrum needs (Myers and Miolane, arXiv:2511.19706, on Bessel functions). Each product is
+  scaled to the size of one factor (cube or square root of its modulus), so that noise and signal stay
+  comparable.
 
 The angle comes from cross-correlation with a template: the mean, turned back, of those patterns of the fit
 whose latents are near.
