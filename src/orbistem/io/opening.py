@@ -16,9 +16,10 @@ from orbistem.io.contract import Found, Request
 from orbistem.io.detect import look_at, recognise
 from orbistem.io.lazy import as_lazy
 from orbistem.io.memory import from_memory
+from orbistem.io.placed import find_places, given_places, put_in_place
 from orbistem.io.positions import positions_hint, read_list
 from orbistem.io.shape import check_shape, describe_fits, fold, fold_lazily
-from orbistem.scan import Provenance, Scan, require_patterns
+from orbistem.scan import Axis, Provenance, Scan, require_patterns
 
 __all__ = ["open_scan"]
 
@@ -45,7 +46,8 @@ def open_scan(
     positions
         Scan positions: a CSV file of y, x, a key inside the file, or an array (n, 2). Makes the scan a list.
     shape
-        (y, x) or (y, x, ky, kx): fold a flat stack; (n, ky, kx) or (y, x, ky, kx): describe raw data.
+        (y, x) or (y, x, ky, kx): fold a flat stack, or put listed positions (whole numbers) in their places;
+        (n, ky, kx) or (y, x, ky, kx): describe raw data.
     dtype, offset, frame_gap
         Raw data: number type, bytes before the first pattern, bytes after each pattern.
     mask
@@ -97,7 +99,7 @@ def open_scan(
             found=_without_positions(found.found),
             warnings=(*found.warnings, sentence),
         )
-    scan = _to_scan(found, request, path)
+    scan = _to_scan(_in_place(found, request, is_given=listed is not None or key is not None), request, path)
     about = dataclasses.replace(scan.provenance, checksum=_checksum(content, scan))
     scan = scan.replace(provenance=about)
     return scan if mask is None else scan.with_mask(_read_mask(mask))
@@ -130,7 +132,9 @@ def _read(path: Path, request: Request) -> Found:
 
 def _to_scan(found: Found, request: Request, path: Path | None) -> Scan:
     raw_shape = tuple(int(size) for size in found.patterns.shape)
-    require_patterns(raw_shape, found.patterns.dtype)
+    require_patterns(
+        tuple(raw_shape[axis] for axis in found.order or range(len(raw_shape))), found.patterns.dtype
+    )
     shape = request.shape
     if shape is None and found.positions is None:
         shape = found.scan_shape
@@ -156,6 +160,34 @@ def _to_scan(found: Found, request: Request, path: Path | None) -> Scan:
     )
     facts, guesses = _sentences(scan, found, request, raw_shape, path)
     return scan.replace(provenance=about.adding(found=facts, assumed=guesses))
+
+
+def _in_place(found: Found, request: Request, *, is_given: bool) -> Found:
+    """Listed patterns on their raster: where its shape was given, or the file's list counts rows and columns."""
+    if found.positions is None or len(found.patterns.shape) != 3 or found.order is not None:
+        return found
+    if len(found.positions) != found.patterns.shape[0]:
+        return found  # refused later
+    if request.shape is not None and len(request.shape) != 3:
+        if len(request.shape) == 4 and request.shape[2:] != tuple(found.patterns.shape[1:]):
+            return found
+        places = given_places(found.positions, (request.shape[0], request.shape[1]))
+    elif not is_given and found.position_units == "px" and (counted := find_places(found.positions)):
+        places = counted
+    else:
+        return found
+    axes = tuple(
+        Axis(name=name, offset=float(first)) for name, first in zip("yx", places.origin, strict=True)
+    )
+    return dataclasses.replace(
+        found,
+        patterns=put_in_place(found.patterns, places),
+        positions=None,
+        measured=places.measured,
+        scan_axes=axes,
+        axes_known=True,
+        found=(*found.found, places.words),
+    )
 
 
 def _folded(

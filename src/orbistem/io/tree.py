@@ -163,7 +163,8 @@ def _is_stack(entry: Entry) -> bool:
     shape, dtype = entry.shape, entry.node.dtype
     if dtype.kind not in "biuf" or dtype.fields or len(shape) not in (3, 4) or 0 in shape:
         return False
-    if min(shape[-2:]) < 2 or as_text(attribute(entry.node, "CLASS")) == "IMAGE":
+    ends = max(min(shape[-2:]), min(shape[:2]) if len(shape) == 4 else 0)  # EMD stores detector axes first
+    if ends < 2 or as_text(attribute(entry.node, "CLASS")) == "IMAGE":
         return False
     return not (len(shape) == 3 and shape[-1] in (3, 4) and dtype.kind == "u" and dtype.itemsize == 1)
 

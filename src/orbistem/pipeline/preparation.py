@@ -83,7 +83,7 @@ def measure(scan: Scan, *, runner: Runner, block_size: int, progress: Progress) 
     """
     if scan.n_positions == 1:
         raise InputError(
-            "want a stack of patterns, got a single one of "
+            f"a fit needs at least 2 patterns, and {MIN_PATTERNS} to train a model, got a single one of "
             f"{scan.detector_shape[0]} x {scan.detector_shape[1]} pixels; give a scan, or "
             "fold the file with --shape Y,X,KY,KX"
         )
