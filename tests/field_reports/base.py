@@ -20,7 +20,7 @@ def base_rates(
     detector: tuple[int, int] = (DETECTOR_PX, DETECTOR_PX),
     centre_px: tuple[float, float] = CENTRE_PX,
 ) -> np.ndarray:
-    """Expected counts (y, x, ky, kx): a soft disk of radius 9 px and a threefold ring that turns over the scan.
+    """Expected counts (y, x, ky, kx): a soft disk of radius 9 px and a threefold ring that turns.
 
     The ring holds 35 % of the electrons, in the right half of the scan 20 % at a radius 12 % smaller.
     """
@@ -63,7 +63,7 @@ _SER_TYPES = {"u1": 1, "u2": 2, "u4": 3, "i1": 4, "i2": 5, "i4": 6, "f4": 7, "f8
 
 
 def write_ser(path: Path, patterns: np.ndarray, *, step_m: float = 1e-9) -> None:
-    """TIA series (y, x, ky, kx): a mapping of pictures, each with its position, as the microscope writes it."""
+    """TIA series (y, x, ky, kx): a mapping of pictures, each with its position."""
     rows, columns, ky, kx = patterns.shape
     n = rows * columns
     dims = b""

@@ -163,7 +163,7 @@ def _to_scan(found: Found, request: Request, path: Path | None) -> Scan:
 
 
 def _in_place(found: Found, request: Request, *, is_given: bool) -> Found:
-    """Listed patterns on their raster: where its shape was given, or the file's list counts rows and columns."""
+    """Listed patterns on their raster: where its shape was given, or the list counts rows and columns."""
     if found.positions is None or len(found.patterns.shape) != 3 or found.order is not None:
         return found
     if len(found.positions) != found.patterns.shape[0]:

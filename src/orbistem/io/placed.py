@@ -1,4 +1,4 @@
-"""Patterns that were stored in another order than the raster, or only some of it, put back in their places."""
+"""Patterns stored in another order than the raster, or only some of it, put back in their places."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Places:
         """A sentence."""
         y, x = self.index.shape
         n = int(self.measured.sum())
-        return f"the listed positions are places of a raster: {n} of {y * x} positions ({y} x {x}) have a pattern"
+        return f"the list names places of a raster: {n} of {y * x} positions ({y} x {x}) have a pattern"
 
 
 def find_places(positions: NDArray[np.float64]) -> Places | None:
@@ -82,7 +82,7 @@ def given_places(positions: NDArray[np.float64], shape: tuple[int, int]) -> Plac
     index[tuple(whole.T)] = np.arange(len(whole))
     if int((index >= 0).sum()) != len(whole):
         raise OptionError(
-            "positions: want one pattern in a place, got two in the same; correct the list, or leave out --shape"
+            "positions: want one pattern in a place, got two in one; correct the list, or leave out --shape"
         )
     return Places(index=index, origin=(0, 0))
 
@@ -111,7 +111,7 @@ class Placed:
     @property
     def dtype(self) -> np.dtype[Any]:
         """Type of the stack."""
-        return self.base.dtype
+        return np.dtype(self.base.dtype)
 
     @property
     def ndim(self) -> int:
@@ -121,7 +121,7 @@ class Placed:
     def __getitem__(self, key: Any) -> NDArray[Any]:
         """Read a part, neighbouring patterns of the file together."""
         keys = key if isinstance(key, tuple) else (key,)
-        rows, columns, *detector = (*keys, *[slice(None)] * (4 - len(keys)))
+        rows, columns, *detector = keys + (slice(None),) * (4 - len(keys))
         wanted = self.index[rows, columns]
         shape = tuple(
             len(range(*part.indices(n))) for part, n in zip(detector, self.base.shape[1:], strict=True)
@@ -149,7 +149,8 @@ class _Computed:
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        return np.dtype(self.array.dtype)
+        kind: np.dtype[Any] = np.dtype(self.array.dtype)
+        return kind
 
     @property
     def ndim(self) -> int:

@@ -9,7 +9,7 @@ carry less of the sample; whichever estimate of the variance lies lowest is take
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 import numpy as np
@@ -113,7 +113,11 @@ def estimate_gain(moments: MomentsResult, valid: Bools, *, options: CountsOption
     -------
     CountsFit
     """
-    options = options or CountsOptions()
+    found = _estimate(moments, valid, options or CountsOptions())
+    return replace(found, warnings=found.warnings + _wrapped(moments))
+
+
+def _estimate(moments: MomentsResult, valid: Bools, options: CountsOptions) -> CountsFit:
     use = valid & np.isfinite(moments.mean) & (moments.count > 1)
     counts = float(np.where(use, moments.mean, 0.0).sum())
     if options.gain is not None:
@@ -164,6 +168,21 @@ def estimate_gain(moments: MomentsResult, valid: Bools, *, options: CountsOption
         correlated=correlated,
         why=why,
         warnings=hidden + warning,
+    )
+
+
+def _wrapped(moments: MomentsResult) -> tuple[str, ...]:
+    """The hint that large counts were stored as negative numbers: no amplifier goes that far below zero."""
+    kind = np.dtype(moments.dtype)
+    if kind.kind != "i" or kind.itemsize > 2:
+        return ()
+    half = 2 ** (8 * kind.itemsize - 1)
+    low = np.isfinite(moments.minimum) & (moments.minimum < -half / 4)
+    if not low.any():
+        return ()
+    return (
+        f"{int(low.sum())} pixels hold large negative counts (down to {np.nanmin(moments.minimum):g}): this "
+        f"looks like unsigned data read as {kind.name}; read it as u{kind.name}, for raw data with --dtype",
     )
 
 

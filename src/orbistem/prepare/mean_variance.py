@@ -154,17 +154,18 @@ def _fit(points: Points, everything: tuple[Floats, Floats, Floats], given: float
     while True:
         gain, curve, read = _envelope(mean[:used] - offset, variance[:used], error[:used], room)
         m = np.maximum(mean[:4] - offset, 0)
-        missed = np.median(variance[:4] / np.maximum(read + gain * m + curve * m**2, 1e-300)) > DIM_LIMIT
+        missed = np.median(variance[:4] / np.maximum(read + gain * m + curve * m**2, 1e-100)) > DIM_LIMIT
         if not missed or used <= 6 or points.lowest != 0:
             break
         used = max(6, used * 2 // 3)  # structure bends the curve: closer to the dark it is straighter
-    dim = float(np.min(all_variance[:6] / np.maximum(all_mean[:6], 1e-300)))
+    lit = all_mean[:6] > 0
+    dim = float(np.min(all_variance[:6][lit] / all_mean[:6][lit])) if lit.any() else float("inf")
     line = Line(gain=gain, curve=curve, read_variance=read, offset=offset, rising=gain > 0, dim=dim)
     if not line.rising:
         return line
     dark = all_mean <= all_mean[0] + 0.2 * (all_mean[-1] - all_mean[0])
     dark[: max(2, len(all_mean) // 4)] = True
-    excess = all_variance / np.maximum(line.at(all_mean), 1e-300)
+    excess = all_variance / np.maximum(line.at(all_mean), 1e-100)
     falls = (
         float(np.median(excess[dark])) > FALL_LIMIT
         and float(excess[~dark].min(initial=np.inf)) < 0.6 * excess[dark].max()
@@ -187,7 +188,7 @@ def _bins(points: Points) -> tuple[Floats, Floats, Floats]:
         ratio = electron / mean if mean > 0 else 0.0
         spread = float(np.sqrt((points.factor + min(ratio, points.n)) / points.n))
         if spread < 0.25:
-            scaled = variance * (mean / np.maximum(points.mean[part], 1e-300)) if mean > 0 else variance
+            scaled = variance * (mean / np.maximum(points.mean[part], 1e-100)) if mean > 0 else variance
             edge = float(np.quantile(scaled, _QUANTILE)) / (1 + _NORMAL_QUANTILE * spread)
         else:  # too few events a pixel for quantiles: the mean is unbiased
             edge = float(variance.mean())
@@ -209,7 +210,7 @@ def _envelope(mean: Floats, variance: Floats, error: Floats, room: float) -> tup
     """
     if mean.min() > 0 and mean.max() < 2 * mean.min():  # no lever to tell one term from another
         return float(np.average(variance / mean, weights=error**-2)), 0.0, 0.0
-    scale = max(float(np.abs(mean).max()), 1e-300)
+    scale = max(float(np.abs(mean).max()), 1e-100)
     m = np.maximum(mean, 0) / scale
     columns = np.stack([m, m**2, np.ones_like(m)], axis=1)
     best, lowest_cost = np.zeros(3), np.inf
@@ -221,7 +222,7 @@ def _envelope(mean: Floats, variance: Floats, error: Floats, room: float) -> tup
             left = [term for term in terms if term != 2]
             target = np.maximum(variance - room, 0.0)
             answer[left], cost = _robust(
-                columns[:, left], target, error * variance / np.maximum(target, 1e-300)
+                columns[:, left], target, error * variance / np.maximum(target, 1e-100)
             )
         cost += 8 if 1 in terms else 0  # curvature trades with gain: only where it is beyond doubt
         cost += 2 if 2 in terms else 0
@@ -235,7 +236,7 @@ def _robust(columns: Floats, target: Floats, error: Floats) -> tuple[Floats, flo
 
     The first column is the mean. It starts from the lower edge, since most points may hold structure.
     """
-    tiny = 1e-12 * float(np.max(target, initial=0.0)) + 1e-300
+    tiny = 1e-12 * float(np.max(target, initial=0.0)) + 1e-100
     curve, tilt = target, np.ones_like(target)
     for turn in range(60):
         root = np.sqrt(tilt) / (error * np.maximum(np.maximum(target, curve), tiny))
