@@ -59,8 +59,11 @@ def test_fit_tells_people_and_machines(orbistem, scan_file, quick_toml, tmp_path
 
 
 def test_the_options_of_the_program_stand_anywhere(orbistem, scan_file, tmp_path):
-    first = orbistem("--json", "-q", "info", scan_file)
-    assert first.summary == orbistem("info", "-q", scan_file, "--json").summary
+    first = orbistem("--json", "-q", "info", scan_file).summary
+    second = orbistem("info", "-q", scan_file, "--json").summary
+    for summary in (first, second):
+        del summary["estimate"]["read_s"], summary["estimate"]["read_all_s"]
+    assert first == second
     log = tmp_path / "orbistem.log"
     assert (
         orbistem("fit", scan_file, "-o", tmp_path / "x", "--centre", "99,99", "--log-file", log).status == 2

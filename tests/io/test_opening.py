@@ -274,11 +274,6 @@ def test_newer_generations_are_named(rng, tmp_path):
         file.attrs["file_format_version"] = "99.0"
     with pytest.raises(VersionError, match=r"version 99\.0 .* this reads 3"):
         open_scan(path)
-    store = tmp_path / "b.zarr"
-    store.mkdir()
-    (store / "zarr.json").write_text('{"zarr_format": 3, "node_type": "group"}')
-    with pytest.raises(FormatError, match="Zarr format 3, this reads format 2"):
-        open_scan(store)
 
 
 def test_a_read_only_folder_and_a_writer_elsewhere(rng, tmp_path):

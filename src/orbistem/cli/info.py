@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -78,11 +79,13 @@ def _estimate(scan: Scan, *, gain: float | None, memory_mb: int, threads: int | 
     runner = Inline() if threads is None else Threads(threads)
     reduction = Moments(detector_shape=scan.detector_shape, pixel_valid=np.asarray(scan.pixel_valid))
     block_size = sample.choose_block_size(memory_mb * 2**20 // 8)
+    began = time.perf_counter()
     try:
         with current().progress() as progress:
             moments = runner.run(reduction, sample, block_size=block_size, progress=progress)
     except InputError as error:
         return {"patterns": sample.n_positions, "problems": [str(error)]}
+    read_s = time.perf_counter() - began
     mask = find_bad_pixels(moments, pixel_valid=np.asarray(scan.pixel_valid))
     valid = mask.valid if mask.valid.any() else np.asarray(scan.pixel_valid)
     centre = find_centre(moments.trimmed_mean, pixel_valid=valid)
@@ -91,6 +94,8 @@ def _estimate(scan: Scan, *, gain: float | None, memory_mb: int, threads: int | 
     return {
         "patterns": sample.n_positions,
         "usable": moments.n,
+        "read_s": read_s,
+        "read_all_s": read_s * scan.nbytes / sample.nbytes,
         "centre_px": list(centre.centre_px),
         "centre_sd_px": list(centre.sd_px),
         "centre_method": centre.method,
@@ -143,7 +148,11 @@ def _lines(facts: dict[str, Any], estimate: dict[str, Any]) -> list[str]:
         gain = "not known" if estimate["gain"] is None else f"{estimate['gain']:.4g} counts per electron"
         lines.append(f"  gain       {gain}")
         lines.append(f"  dose       {estimate['dose']:.4g} {estimate['dose_unit']} per pattern")
-        lines.append(f"  looked at  {estimate['patterns']} patterns, {estimate['usable']} of them usable")
+        lines.append(
+            f"  looked at  {estimate['patterns']} patterns, {estimate['usable']} of them usable, in "
+            f"{estimate['read_s']:.2g} s; one pass over the whole file takes about "
+            f"{estimate['read_all_s']:.2g} s"
+        )
     for title, texts in (
         ("found", facts["found"]),
         ("assumed", facts["assumed"]),

@@ -31,6 +31,7 @@ __all__ = [
 
 _SIDE_TABLES = re.compile(r"/(original_metadata|learning_results|models|attributes)/")
 _MAX_LISTED = 8
+_AXIS_NAMES = ("dimension_names", "_ARRAY_DIMENSIONS")
 _HEADER_SIZES = (
     ("n_rows", "n_columns"),
     ("nrows", "ncolumns"),
@@ -121,7 +122,7 @@ def calibration(
     group = _get(root, parent_of(path))
     if group is None:
         return None
-    return _hyperspy_axes(group, shape) or _dim_axes(group, shape)
+    return _hyperspy_axes(group, shape) or _dim_axes(group, shape) or _named_axes(group, path, shape)
 
 
 def is_reversed(root: Any, path: str) -> bool:
@@ -218,6 +219,27 @@ def _dim_axes(
         if all(getattr(node, "ndim", None) == 1 for node in nodes):
             return [_of_dim(node) for node in nodes], [None] * len(shape), "EMD dimensions"
     return None
+
+
+def _named_axes(
+    group: Any, path: str, shape: tuple[int, ...]
+) -> tuple[list[dict[str, Any]], list[bool | None], str] | None:
+    """Axes that have names (Zarr 3, xarray, NeXus), with the coordinates that lie under these names."""
+    node = _get(group, path.rpartition("/")[2])
+    given = next(
+        (names for names in (attribute(node, key) for key in _AXIS_NAMES) if names is not None),
+        attribute(group, "axes"),
+    )
+    names = [as_text(name) for name in given] if isinstance(given, list | tuple | np.ndarray) else []
+    if len(names) != len(shape):
+        return None
+    axes: list[dict[str, Any]] = []
+    for name, size in zip(names, shape, strict=True):
+        beside = _get(group, name) if name not in ("", ".") else None
+        fits = getattr(beside, "shape", None) == (size,)
+        axes.append(_of_dim(beside) | {"name": name} if fits else {"name": name})
+    known = any(axis.get("scale") is not None for axis in axes)
+    return axes, [None] * len(shape), "named coordinates" if known else "named axes"
 
 
 def _of_dim(node: Any) -> dict[str, Any]:

@@ -22,7 +22,6 @@ from orbistem.io.tree import Entry, attribute, candidates, choose, parent_of
 __all__ = ["FORMAT", "ZarrArray", "open_store", "read_array"]
 
 _FORMAT_2 = (".zgroup", ".zarray", ".zmetadata")
-_FORMAT_3 = "zarr.json"
 _LONG_PATH = 240
 
 
@@ -66,13 +65,13 @@ def read_array(array: Any) -> tuple[Any, str, str]:
 
 def _recognise(look: Look) -> bool:
     bases = {name.rpartition("/")[2] if look.is_zip else name for name in look.names}
-    return (look.is_folder or look.is_zip) and not bases.isdisjoint({*_FORMAT_2, _FORMAT_3})
+    return (look.is_folder or look.is_zip) and not bases.isdisjoint(_FORMAT_2)
 
 
 def _read(path: Path, request: Request) -> Found:
     with open_store(path) as root:
         lookup = _lookup_in(root)
-        entry = choose(candidates(_walk(root, path)), request.dataset, lookup, path.name)
+        entry = choose(_stacks(root, path), request.dataset, lookup, path.name)
         key = entry.path if hasattr(root, "groups") else ""
         recipe = ZarrArray(os.path.abspath(path), key, entry.shape, entry.node.dtype)
         name = "HyperSpy (zspy)" if as_text(attribute(root, "file_format")) == "ZSpy" else "Zarr"
@@ -87,12 +86,6 @@ def open_store(path: Path) -> Iterator[Any]:
     """Open for reading; errors become one sentence."""
     import zarr
 
-    if (
-        path.is_dir()
-        and (path / _FORMAT_3).exists()
-        and not any((path / name).exists() for name in _FORMAT_2)
-    ):
-        raise FormatError(f"{path} is Zarr format 3, this reads format 2; save it with zarr_format=2")
     store: Any = None
     try:
         with warnings.catch_warnings():
@@ -108,6 +101,16 @@ def open_store(path: Path) -> Iterator[Any]:
     finally:
         if hasattr(store, "close"):
             store.close()
+
+
+def _stacks(root: Any, path: Path) -> list[Entry]:
+    try:
+        stacks = candidates(_walk(root, path))
+    except Exception as error:  # zarr raises many kinds for damaged metadata
+        raise FormatError(_open_failure(path, error)) from error
+    if not stacks and _longest_path(path) > _LONG_PATH:
+        raise FormatError(_open_failure(path, None))
+    return stacks
 
 
 def _walk(root: Any, path: Path) -> Iterator[Entry]:
@@ -132,8 +135,12 @@ def _lookup_in(root: Any) -> Any:
     return lookup
 
 
-def _open_failure(path: Path, error: Exception) -> str:
-    longest = max((len(str(file)) for file in path.rglob("*")), default=0) if path.is_dir() else 0
+def _longest_path(path: Path) -> int:
+    return max((len(str(file)) for file in path.rglob("*")), default=0) if path.is_dir() else 0
+
+
+def _open_failure(path: Path, error: Exception | None) -> str:
+    longest = _longest_path(path)
     if longest > _LONG_PATH:
         return (
             f"a part of {path} is missing or unreadable; its paths have up to {longest} characters, which "
