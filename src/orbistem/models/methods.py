@@ -89,6 +89,39 @@ def _linear(
     return LinearModel.fit(frames, plan=plan, options=options, seed=effort.seed)
 
 
+def _plain_vae(frames: np.ndarray, *, plan: Plan, effort: Effort) -> tuple[StoredModel, TrainingReport]:
+    from orbistem.models.plain_vae import PlainVAE, PlainVAEOptions
+
+    options = PlainVAEOptions(latent_dim=effort.latent_dim)
+    return PlainVAE.fit(
+        frames, plan=plan, options=options, seed=effort.seed, seconds=effort.seconds, progress=effort.progress
+    )
+
+
+def _conv_vae(frames: np.ndarray, *, plan: Plan, effort: Effort) -> tuple[StoredModel, TrainingReport]:
+    from orbistem.models.conv_vae import ConvVAE, ConvVAEOptions
+
+    options = ConvVAEOptions(latent_dim=effort.latent_dim)
+    return ConvVAE.fit(
+        frames, plan=plan, options=options, seed=effort.seed, seconds=effort.seconds, progress=effort.progress
+    )
+
+
+def _spatial_vae(
+    frames: np.ndarray, *, plan: Plan, effort: Effort, published: bool
+) -> tuple[StoredModel, TrainingReport]:
+    from orbistem.models.spatial_vae import SpatialVAE, SpatialVAEOptions
+    from orbistem.models.train import TrainOptions
+
+    options = SpatialVAEOptions()
+    if not published:
+        train = TrainOptions(steps=6000, batch=20, learning_rate=1e-3, rounds=300, patience=1.0)
+        options = SpatialVAEOptions(latent_dim=effort.latent_dim, scaling="noise", train=train)
+    return SpatialVAE.fit(
+        frames, plan=plan, options=options, seed=effort.seed, seconds=effort.seconds, progress=effort.progress
+    )
+
+
 def _com(frames: np.ndarray, *, plan: Plan, effort: Effort) -> tuple[StoredModel, TrainingReport]:
     from orbistem.models.com import ComModel
 
@@ -111,6 +144,20 @@ METHODS: tuple[Method, ...] = (
     Method(name="ica", title="ICA", invariant=False, fit=partial(_linear, kind="ica")),
     Method(name="gmm", title="Gaussian mixture", invariant=False, fit=partial(_linear, kind="gmm")),
     Method(name="kmeans", title="k-means", invariant=False, fit=partial(_linear, kind="kmeans")),
+    Method(name="plain-vae", title="PlainVAE", invariant=False, fit=_plain_vae),
+    Method(name="conv-vae", title="ConvVAE", invariant=False, fit=_conv_vae),
+    Method(
+        name="spatial-vae",
+        title="SpatialVAE, published",
+        invariant=True,
+        fit=partial(_spatial_vae, published=True),
+    ),
+    Method(
+        name="spatial-vae-noise",
+        title="SpatialVAE, noise units",
+        invariant=True,
+        fit=partial(_spatial_vae, published=False),
+    ),
     Method(name="com", title="centre of mass", invariant=True, fit=_com),
     Method(
         name="harmonics",
