@@ -15,8 +15,11 @@ import tomllib
 import types
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from enum import Enum
+from pathlib import Path, PurePath
 from typing import Any, Literal, Self, Union, get_args, get_origin, get_type_hints
+
+import numpy as np
 
 from orbistem.errors import InputError, OptionError
 from orbistem.harmonics.rings import RingOptions
@@ -212,7 +215,9 @@ class FitConfig:
 
     def fingerprint(self) -> str:
         """Checksum of all that decides the result: everything but `compute.threads`."""
-        table = self.to_dict()
+        table = (
+            type(self).from_dict(self.to_dict()).to_dict()
+        )  # 16 and 16.0 are the same where a number is meant
         table.get("compute", {}).pop("threads", None)
         return hashlib.sha256(json.dumps(table, sort_keys=True).encode()).hexdigest()
 
@@ -224,8 +229,19 @@ def _to_table(options: Any) -> dict[str, Any]:
         if dataclasses.is_dataclass(value):
             table[entry.name] = _to_table(value)
         elif value is not None:
-            table[entry.name] = list(value) if isinstance(value, tuple) else value
+            table[entry.name] = _as_plain(value)
     return table
+
+
+def _as_plain(value: Any) -> Any:
+    """A value as TOML and JSON know it: NumPy numbers and texts, paths and enumerations become plain ones."""
+    if isinstance(value, tuple | list):
+        return [_as_plain(part) for part in value]
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, Enum):
+        return _as_plain(value.value)
+    return str(value) if isinstance(value, PurePath) else value
 
 
 def _from_table(cls: Any, table: Mapping[str, Any], where: str) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from numpy.typing import NDArray
 from orbistem import __version__
 from orbistem.durable import sha256_file, write_aside
 from orbistem.errors import FormatError, InputError, VersionError
+
+logger = logging.getLogger(__name__)
 
 __all__ = ["FORMAT_VERSION", "read_model", "write_model"]
 
@@ -79,13 +82,9 @@ def read_model(folder: Path) -> dict[str, tuple[Arrays, dict[str, Any]]]:
         raise InputError(
             f"want a folder with {FACTS}, got {folder}; give the DIR of a finished fit"
         ) from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise FormatError(f"{folder / FACTS} is damaged ({error}); run orbistem fit again") from error
-    if major > int(FORMAT_VERSION.split(".")[0]):
-        raise VersionError(
-            f"{folder}: want a model of version {FORMAT_VERSION}, got {facts['version']}; "
-            "use a newer orbistem"
-        )
+    _check_version(folder, str(facts["version"]), major, str(facts.get("orbistem", "an unknown version")))
     try:
         arrays = load_file(folder / ARRAYS)
     except (OSError, SafetensorError) as error:
@@ -96,3 +95,23 @@ def read_model(folder: Path) -> dict[str, tuple[Arrays, dict[str, Any]]]:
         if part in found:
             found[part][0][short] = array
     return found
+
+
+def _check_version(folder: Path, version: str, major: int, writer: str) -> None:
+    """Refuse a model of another generation, warn of one that holds more than this version knows."""
+    ours, minor = (int(part) for part in FORMAT_VERSION.split("."))
+    if major != ours:
+        raise VersionError(
+            f"{folder} was written by orbistem {writer} in model format {version}, this is {__version__} and "
+            f"reads {FORMAT_VERSION}; use the orbistem that wrote it, or run orbistem fit again"
+        )
+    rest = version.split(".")[1:2]
+    if rest and rest[0].isdigit() and int(rest[0]) > minor:
+        logger.warning(
+            "%s was written by orbistem %s in model format %s, this is %s, which reads %s and no more",
+            folder,
+            writer,
+            version,
+            __version__,
+            FORMAT_VERSION,
+        )

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 from dataclasses import dataclass, field
-from pathlib import Path
+from enum import Enum
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -102,17 +104,25 @@ def read_run(directory: Path) -> dict[str, Any]:
 
 
 def plain(value: Any) -> Any:
-    """A value as JSON wants it: no NumPy types, NaN and infinity as null."""
+    """A value as JSON wants it: no NumPy types, NaN and infinity as null; times as ISO 8601 has them."""
     if isinstance(value, dict):
         return {str(key): plain(part) for key, part in value.items()}
     if isinstance(value, list | tuple):
         return [plain(part) for part in value]
+    if isinstance(value, set | frozenset):
+        return sorted((plain(part) for part in value), key=str)
+    if isinstance(value, Enum):
+        return plain(value.value)
+    if isinstance(value, datetime.date | datetime.time):  # a datetime is a date
+        return value.isoformat()
+    if isinstance(value, bytes):
+        return value.decode("utf-8", errors="replace")
     if isinstance(value, np.ndarray):
         return plain(value.tolist())
     if isinstance(value, np.generic):
         return plain(value.item())
     if isinstance(value, float):
         return value if np.isfinite(value) else None
-    if isinstance(value, Path):
+    if isinstance(value, PurePath):
         return str(value)
     return value

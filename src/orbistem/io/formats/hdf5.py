@@ -23,7 +23,7 @@ from orbistem.io.tree import Entry, attribute, candidates, choose, parent_of
 
 __all__ = ["FORMAT", "Hdf5Array", "open_hdf5", "read_dataset"]
 
-HYPERSPY_MAJOR = 3
+HYPERSPY_MAJOR, HYPERSPY_MINOR = 3, 3
 _MAX_DEPTH = 16
 _MAX_NODES = 50_000
 _DECTRIS_PART = re.compile(r"data_\d{6}")
@@ -89,7 +89,7 @@ def read_dataset(dataset: Any) -> tuple[Any, str, str]:
 
 def _read(path: Path, request: Request) -> Found:
     with open_hdf5(path) as file:
-        _check_version(path, file)
+        newer = _check_version(path, file)
         lookup = _lookup_in(file, path)
         entry = choose(candidates(_walk(file, path)), request.dataset, lookup, path.name)
         parts = _parts(entry, file, path) if request.dataset is None else [entry]
@@ -101,6 +101,7 @@ def _read(path: Path, request: Request) -> Found:
             format_name=_kind(file), entry=entry, root=file, recipe=recipe, request=request, lookup=lookup
         )
         found = _with_detector_mask(found, file, recipe.shape[-2:])
+        found = dataclasses.replace(found, warnings=found.warnings + newer)
         return restore_extras(found, file, parent_of(entry.path))
 
 
@@ -238,10 +239,10 @@ def _kind(file: Any) -> str:
     return "HDF5"
 
 
-def _check_version(path: Path, file: Any) -> None:
-    """A HyperSpy file of a newer generation is not guessed at."""
+def _check_version(path: Path, file: Any) -> tuple[str, ...]:
+    """A HyperSpy file of a newer generation is not guessed at; one that is a little newer is named."""
     if as_text(attribute(file, "file_format")) != "HyperSpy":
-        return
+        return ()
     version = as_text(attribute(file, "file_format_version")).strip()
     major = version.partition(".")[0]
     if major.isdigit() and int(major) > HYPERSPY_MAJOR:
@@ -249,6 +250,13 @@ def _check_version(path: Path, file: Any) -> None:
             f"{path.name} was written in version {version} of the HyperSpy format, "
             f"this reads {HYPERSPY_MAJOR}; save it in an older version, or update orbistem"
         )
+    minor = version.partition(".")[2].partition(".")[0]
+    if major == str(HYPERSPY_MAJOR) and minor.isdigit() and int(minor) > HYPERSPY_MINOR:
+        ours = f"{HYPERSPY_MAJOR}.{HYPERSPY_MINOR}"
+        return (
+            f"written in version {version} of the HyperSpy format, newer than {ours}, which is known here",
+        )
+    return ()
 
 
 def _register_filters() -> None:
