@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import NamedTuple
 
 import equinox as eqx
@@ -14,9 +15,12 @@ from orbistem.models.angle import Orders, overlap, turn_overlap, waves
 from orbistem.models.orbit_vae import OrbitNet, centred, encode_raw
 from orbistem.models.refine import Refined, refine, sample_posterior
 
+logger = logging.getLogger(__name__)
+
 INFER_ANGLES = 192
 MATCH_ANGLES = 72
 LIBRARY_STARTS = 3
+MIN_BATCH = 8
 ORDERS_TESTED = (2, 3, 4, 6)
 CLAIM_NATS = 3.0
 """Peaks of the angle within this many nats are equally good; a symmetry needs valleys this deep."""
@@ -192,18 +196,30 @@ def infer_all(
     batch: int = 256,
     seed: int = 0,
 ) -> dict[str, np.ndarray]:
-    """Inference for any number of patterns, in batches of one compiled shape."""
+    """Inference for any number of patterns, in batches of one compiled shape.
+
+    One batch is on the device at a time; where even that is too much, smaller ones follow.
+    """
     parts: list[list[np.ndarray]] = []
     error = jnp.asarray(model_error, jnp.float32)
     entries = jnp.asarray(library, jnp.float32)
     key = jax.random.key(seed)
-    for start in range(0, len(pairs), batch):
+    start = 0
+    while start < len(pairs):
         block = np.asarray(pairs[start : start + batch], dtype=np.float32)
         n = len(block)
         if n < batch:
             block = np.concatenate([block, np.zeros((batch - n, *block.shape[1:]), np.float32)])
-        found = infer_batch(
-            net, jnp.asarray(block), error, entries, orders, key, steps=steps, n_samples=n_samples
-        )
-        parts.append([np.asarray(x)[:n] for x in found])
+        try:
+            found = infer_batch(
+                net, jnp.asarray(block), error, entries, orders, key, steps=steps, n_samples=n_samples
+            )
+            parts.append([np.asarray(x)[:n] for x in found])
+        except jax.errors.JaxRuntimeError as fault:
+            if "RESOURCE_EXHAUSTED" not in str(fault) or batch <= MIN_BATCH:
+                raise
+            batch //= 2
+            logger.warning("the device has too little memory; going on with %d patterns at once", batch)
+            continue
+        start += n
     return {name: np.concatenate([p[i] for p in parts]) for i, name in enumerate(Inferred._fields)}
