@@ -12,7 +12,7 @@ from orbistem.errors import OptionError
 
 def test_version_and_help(orbistem):
     assert orbistem("--version").out == f"orbistem {__version__}\n"
-    for command in ("demo", "info", "simulate", "fit", "transform", "verify"):
+    for command in ("demo", "info", "convert", "simulate", "fit", "transform", "verify"):
         done = orbistem(command, "--help")
         assert done.status == 0
         assert "Usage" in done.out

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
+from types import TracebackType
 from typing import Annotated, Any
 
 import typer
@@ -14,6 +16,7 @@ from typer.core import TyperGroup
 
 from orbistem import __version__
 from orbistem.cli.console import current, open_session
+from orbistem.cli.convert import convert_command
 from orbistem.cli.demo import demo_command
 from orbistem.cli.fit import fit_command
 from orbistem.cli.info import info_command
@@ -21,13 +24,14 @@ from orbistem.cli.simulate import simulate_command
 from orbistem.cli.transform import transform_command
 from orbistem.cli.verify import verify_command
 from orbistem.durable import disk_error
-from orbistem.errors import OrbistemError
+from orbistem.errors import OrbistemError, OutputError
 
 __all__ = ["app", "main"]
 
 logger = logging.getLogger(__name__)
 
 OK, BUG, WRONG, INTERRUPTED = 0, 1, 2, 130
+_failed_writes: list[OutputError] = []
 _FLAGS = {"--json", "-v", "-vv", "--verbose", "-q", "--quiet"}
 _WITH_VALUE = {"--log-file"}
 EPILOG = "Every command also takes --json, -v, -q and --log-file FILE; orbistem --help explains them."
@@ -87,6 +91,7 @@ def _root(
 for _name, _command in (
     ("demo", demo_command),
     ("info", info_command),
+    ("convert", convert_command),
     ("simulate", simulate_command),
     ("fit", fit_command),
     ("transform", transform_command),
@@ -97,7 +102,14 @@ for _name, _command in (
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the program and end the process with its exit status."""
-    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+    sys.unraisablehook, sys.excepthook = _unraisable, _unhandled
+    status = run(sys.argv[1:] if arguments is None else arguments)
+    if _failed_writes:  # HDF5 would try to finish the file that it could not write, and crash
+        logging.shutdown()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    sys.exit(status)
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -114,12 +126,26 @@ def run(arguments: Sequence[str]) -> int:
         return OK  # whoever read our output has seen enough
     except OSError as error:
         told = disk_error(error, Path(str(error.filename or "the output")))
-        return _wrong(told) if "disk full" in str(told) or "permission" in str(told) else _bug()
+        known = any(words in str(told) for words in ("disk full", "larger than the disk", "permission"))
+        return _wrong(told) if known else _bug()
     except Exception as error:
         return _of_parser(error)
     if status == INTERRUPTED:  # the option parser turns Ctrl-C into a status of its own
         return _interrupted()
     return status if isinstance(status, int) else OK
+
+
+def _unraisable(fault: Any) -> None:
+    """Errors in clean-up, as of a file that could not be written: its first error is told already."""
+    logger.debug("ignored in %r: %s", fault.object, fault.exc_value)
+
+
+def _unhandled(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """HDF5's own clean-up reports here; `run` has handled everything else."""
+    if "decrement id ref count" in str(error):
+        logger.debug("ignored: %s", error)
+    else:
+        sys.__excepthook__(kind, error, trace)
 
 
 def _of_parser(error: Exception) -> int:
@@ -142,6 +168,8 @@ def _of_parser(error: Exception) -> int:
 
 
 def _wrong(error: OrbistemError) -> int:
+    if isinstance(error, OutputError):
+        _failed_writes.append(error)
     sys.stderr.write(f"orbistem: {error}\n")
     logger.debug("stopped", exc_info=error)
     return WRONG

@@ -43,6 +43,8 @@ def disk_error(error: OSError, path: Path) -> OutputError:
     text = str(error)
     if error.errno in (errno.ENOSPC, errno.EDQUOT) or "errno = 28" in text or "No space left" in text:
         return OutputError(f"disk full while writing {path}; free some space or write elsewhere")
+    if error.errno == errno.EFBIG or "errno = 27" in text or "File too large" in text:
+        return OutputError(f"{path} grows larger than the disk allows for one file; write elsewhere with -o")
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return OutputError(f"no permission to write {path}; choose another folder with -o")
     if error.errno == errno.ENOENT:

@@ -27,6 +27,8 @@ def extras_of(scan: Scan) -> dict[str, Any]:
         extras["measured"] = scan.measured.astype(np.uint8)
     if scan.scan_vectors is not None:
         extras["scan_vectors"] = np.array(scan.scan_vectors)
+    if scan.provenance.assumed:
+        extras["assumed"] = "\n".join(scan.provenance.assumed)
     return extras
 
 
@@ -54,4 +56,9 @@ def restore_extras(found: Found, root: Any, group_path: str) -> Found:
     if "positions" in good:
         good["position_units"] = as_text(group.attrs.get("position_units")) or "px"
         good |= {"scan_axes": None, "axes_known": True}
-    return dataclasses.replace(found, warnings=found.warnings + bad, **good)
+    try:
+        assumed = tuple(filter(None, as_text(group.attrs.get("assumed")).split("\n")))
+    except Exception:  # unreadable, as above
+        assumed = ()
+    assumed = tuple(f"when it was converted: {text}" for text in assumed)
+    return dataclasses.replace(found, warnings=found.warnings + bad, assumed=found.assumed + assumed, **good)

@@ -1,7 +1,12 @@
-"""Write a scan to .hspy or .zspy, with axes, and with what those formats have no place for beside it."""
+"""Write a scan, with axes, and with what the formats have no place for beside it.
+
+All suffixes hold HyperSpy's layout, which says what every axis means and is read lazily by HyperSpy, LiberTEM
+and orbistem: .hspy and .h5 are HDF5, .zspy and .zarr are Zarr (format 2).
+"""
 
 from __future__ import annotations
 
+import math
 import warnings
 from importlib import import_module
 from pathlib import Path
@@ -10,14 +15,40 @@ from typing import Any
 from orbistem.durable import write_aside
 from orbistem.errors import OptionError
 from orbistem.io.extras import extras_of
+from orbistem.progress import Progress, Silent
 from orbistem.scan import Scan
 
-__all__ = ["save_scan"]
+__all__ = ["WRITERS", "require_writable", "save_scan"]
 
-WRITERS = {".hspy": "rsciio.hspy", ".zspy": "rsciio.zspy"}
+WRITERS = {
+    ".hspy": "rsciio.hspy",
+    ".h5": "rsciio.hspy",
+    ".hdf5": "rsciio.hspy",
+    ".zspy": "rsciio.zspy",
+    ".zarr": "rsciio.zspy",
+}
+CHUNK_BYTES = 4 * 2**20
+"""Size of a stored chunk before compression: whole patterns, neighbours along a scan line."""
 
 
-def save_scan(scan: Scan, path: Path | str) -> None:
+def require_writable(path: Path) -> str:
+    """The suffix of a name that can be written, in small letters.
+
+    Raises
+    ------
+    OptionError
+        Another suffix.
+    """
+    suffix = path.suffix.lower()
+    if suffix not in WRITERS:
+        raise OptionError(
+            f"want a name that ends in {', '.join(list(WRITERS)[:-1])} or {list(WRITERS)[-1]}, "
+            f"got {path.name}; change the suffix"
+        )
+    return suffix
+
+
+def save_scan(scan: Scan, path: Path | str, *, progress: Progress | None = None) -> None:
     """Write all patterns, block by block if they are lazy; the file is complete or not there.
 
     Parameters
@@ -25,7 +56,9 @@ def save_scan(scan: Scan, path: Path | str) -> None:
     scan
         A grid is written as (y, x, ky, kx), a list as (position, ky, kx) with its positions.
     path
-        NAME.hspy (HDF5) or NAME.zspy (Zarr folder); an existing one is replaced.
+        NAME.hspy or NAME.h5 (HDF5), NAME.zspy or NAME.zarr (Zarr folder); an existing one is replaced.
+    progress
+        Told how many pieces of a lazy scan are written.
 
     Raises
     ------
@@ -35,12 +68,45 @@ def save_scan(scan: Scan, path: Path | str) -> None:
         The disk is full, or the folder cannot be written.
     """
     path = Path(path)
-    if path.suffix.lower() not in WRITERS:
-        raise OptionError(f"want a name that ends in .hspy or .zspy, got {path.name}; change the suffix")
-    writer = import_module(WRITERS[path.suffix.lower()])
-    with write_aside(path) as aside, warnings.catch_warnings():
+    writer = import_module(WRITERS[require_writable(path)])
+    chunks = _chunks((*scan.scan_shape, *scan.detector_shape), scan.dtype.itemsize)
+    with write_aside(path) as aside, warnings.catch_warnings(), _told(progress or Silent(), scan):
         warnings.simplefilter("ignore")  # zarr 2 announces zarr 3; the writer comments on chunks
-        writer.file_writer(str(aside), _signal(scan, path.stem), show_progressbar=False)
+        writer.file_writer(str(aside), _signal(scan, path.stem), chunks=chunks, show_progressbar=False)
+
+
+def _chunks(shape: tuple[int, ...], itemsize: int) -> tuple[int, ...]:
+    """Whole patterns, as many neighbours along the last scan axis as fit, then lines."""
+    room = max(1, CHUNK_BYTES // (shape[-2] * shape[-1] * itemsize))
+    sizes = []
+    for size in reversed(shape[:-2]):
+        sizes.append(min(size, room))
+        room = max(1, room // size)
+    return (*reversed(sizes), *shape[-2:])
+
+
+def _told(progress: Progress, scan: Scan) -> Any:
+    """A context in which Dask reports every piece that it has written."""
+    from dask.callbacks import Callback
+
+    chunks = _chunks((*scan.scan_shape, *scan.detector_shape), scan.dtype.itemsize)
+    total = math.prod(
+        math.ceil(size / chunk)
+        for size, chunk in zip((*scan.scan_shape, *scan.detector_shape), chunks, strict=True)
+    )
+
+    class Told(Callback):
+        def _start(self, dsk: Any) -> None:
+            progress.start("writing patterns", total)
+
+        def _posttask(self, key: Any, result: Any, dsk: Any, state: Any, worker_id: Any) -> None:
+            if str(key[0] if isinstance(key, tuple) else key).startswith("store"):
+                progress.advance(1)
+
+        def _finish(self, dsk: Any, state: Any, errored: Any) -> None:
+            progress.finish()
+
+    return Told()  # type: ignore[no-untyped-call]
 
 
 def _signal(scan: Scan, title: str) -> dict[str, Any]:
