@@ -405,6 +405,7 @@ def test_two_gigabytes_in_little_memory(tmp_path, chunks):
 
 
 MEASURED = [
+    ("ebsd-nickel-3x3/oxford_binary__patterns.ebsp", {}, (3, 3), (60, 60), 246),
     ("siemens-star/siemens-star.h5", {}, (516,), (128, 128), 963),
     ("dlacbed-srtio3-001/scan4d.npz", {}, (41, 41), (64, 64), 60000),
     ("dlacbed-srtio3-001/scan4d_inner.npz", {"dataset": "data"}, (41, 41), (32, 32), 45369),

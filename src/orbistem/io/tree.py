@@ -15,6 +15,7 @@ import numpy as np
 
 from orbistem.errors import FormatError, OptionError
 from orbistem.io.axes import as_text
+from orbistem.io.nion import axes_of, parse
 from orbistem.io.positions import LIST_NAME
 
 __all__ = [
@@ -122,6 +123,9 @@ def calibration(
     group = _get(root, parent_of(path))
     if group is None:
         return None
+    nion = axes_of(parse(attribute(_get(root, path), "properties")), len(shape))
+    if nion is not None:
+        return *nion, "Nion properties"
     return _hyperspy_axes(group, shape) or _dim_axes(group, shape) or _named_axes(group, path, shape)
 
 

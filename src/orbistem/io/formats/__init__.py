@@ -1,6 +1,6 @@
 """One reader a format. A new one: copy the nearest file, and add its line to the tuple below."""
 
-from orbistem.io.formats import abtem, arrays, cxi, folder, hdf5, raw, rosetta, zarr3, zarr_store
+from orbistem.io.formats import abtem, arrays, cxi, ebsp, folder, hdf5, nion, raw, rosetta, zarr3, zarr_store
 
 __all__ = ["FORMATS"]
 
@@ -12,8 +12,10 @@ FORMATS = (  # asked in this order; the first that recognises the content reads 
     rosetta.VELOX,
     cxi.FORMAT,
     hdf5.FORMAT,
+    nion.FORMAT,
     arrays.NPY,
     arrays.NPZ,
+    ebsp.FORMAT,
     raw.FORMAT,
     rosetta.FORMAT,
 )

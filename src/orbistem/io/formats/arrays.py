@@ -3,54 +3,27 @@
 from __future__ import annotations
 
 import os
-import struct
 import zipfile
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from orbistem.errors import FormatError, OptionError
 from orbistem.io.contract import Format, Found, Look, Request
 from orbistem.io.positions import LIST_NAME, columns_of
+from orbistem.io.zipped import MappedArray, PackedArray, member_array, read_header, require_bytes
 
-__all__ = ["NPY", "NPZ", "MappedArray"]
+__all__ = ["NPY", "NPZ"]
 
 _MAGIC = b"\x93NUMPY"
-
-
-@dataclass(frozen=True, slots=True)
-class MappedArray:
-    """Recipe of an array that lies uncompressed in a file, mapped while a part is read."""
-
-    path: str
-    offset: int
-    shape: tuple[int, ...]
-    dtype: np.dtype[Any]
-    fortran_order: bool = False
-
-    @property
-    def ndim(self) -> int:
-        """Number of axes."""
-        return len(self.shape)
-
-    def __getitem__(self, key: Any) -> np.ndarray[Any, Any]:
-        """Read a part."""
-        order: Any = "F" if self.fortran_order else "C"
-        mapped = np.memmap(
-            self.path, mode="r", dtype=self.dtype, shape=self.shape, offset=self.offset, order=order
-        )
-        return np.array(mapped[key])
 
 
 def _read_npy(path: Path, request: Request) -> Found:
     if request.dataset is not None:
         raise OptionError(f"dataset: {path.name} holds a single array, got {request.dataset}; leave it out")
     with path.open("rb") as file:
-        shape, fortran_order, dtype = _header(file, path)
+        shape, fortran_order, dtype = read_header(file, path)
         offset = file.tell()
-    _require_bytes(path, path.stat().st_size - offset, shape, dtype)
+    require_bytes(path, path.stat().st_size - offset, shape, dtype)
     patterns = MappedArray(os.path.abspath(path), offset, shape, dtype, fortran_order)
     return Found(format="NumPy (.npy)", patterns=patterns)
 
@@ -62,35 +35,26 @@ def _read_npz(path: Path, request: Request) -> Found:
             for info in archive.infolist():
                 if info.filename.endswith(".npy"):
                     with archive.open(info) as file:
-                        heads[info.filename[:-4]] = (_header(file, path), info)
+                        heads[info.filename[:-4]] = (read_header(file, path), info)
             key = _choose(heads, request.dataset, path)
-            patterns = _array(path, archive, *heads[key])
+            patterns = member_array(path, archive, heads[key][1])
             positions, words = _positions(heads, patterns, request, path, archive)
     except (zipfile.BadZipFile, zipfile.LargeZipFile, EOFError, NotImplementedError) as error:
         raise FormatError(f"{path} is a damaged archive ({error}); copy it again") from error
-    return Found(format="NumPy (.npz)", patterns=patterns, dataset=key, positions=positions, found=words)
-
-
-def _header(file: Any, path: Path) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    try:
-        version = np.lib.format.read_magic(file)
-        read = (
-            np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    warnings: tuple[str, ...] = ()
+    if "meta_data" in heads and heads["meta_data"][0][2].hasobject:
+        warnings = (
+            "its metadata are Python objects (PantaRhei .prz), which are not read: they could run code; "
+            "for the calibration export it as .hspy",
         )
-        shape, fortran_order, dtype = read(file)
-    except (ValueError, EOFError, TypeError, SyntaxError) as error:
-        raise FormatError(f"{path} is not a readable NumPy file ({error}); copy it again") from error
-    return tuple(int(size) for size in shape), bool(fortran_order), dtype
-
-
-def _require_bytes(path: Path, have: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
-    want = int(np.prod(shape, dtype=object)) * dtype.itemsize
-    if dtype.hasobject:
-        raise FormatError(f"{path} holds Python objects, which are not read; save plain numbers")
-    if want > have:
-        raise FormatError(
-            f"{path} is cut off: want {want} bytes of numbers {shape}, got {have}; copy it again"
-        )
+    return Found(
+        format="NumPy (.npz)",
+        patterns=patterns,
+        dataset=key,
+        positions=positions,
+        found=words,
+        warnings=warnings,
+    )
 
 
 def _choose(heads: dict[str, Any], dataset: str | None, path: Path) -> str:
@@ -121,27 +85,6 @@ def _listed(shapes: dict[str, tuple[int, ...]]) -> str:
     return "; ".join(f"{key} {shape}" for key, shape in list(shapes.items())[:8])
 
 
-def _array(path: Path, archive: zipfile.ZipFile, head: Any, info: zipfile.ZipInfo) -> Any:
-    """Mapped from disk where the archive does not compress; else in memory."""
-    shape, fortran_order, dtype = head
-    with archive.open(info) as file:
-        _header(file, path)
-        begin = file.tell()
-        _require_bytes(path, info.file_size - begin, shape, dtype)
-        if info.compress_type != zipfile.ZIP_STORED:
-            flat = np.empty(int(np.prod(shape)), dtype=dtype)
-            view, done = flat.view(np.uint8).reshape(-1), 0
-            while piece := file.read(min(1 << 22, view.size - done)):
-                view[done : done + len(piece)] = np.frombuffer(piece, dtype=np.uint8)
-                done += len(piece)
-            return flat.reshape(shape, order="F" if fortran_order else "C")
-    with path.open("rb") as raw:
-        raw.seek(info.header_offset + 26)
-        name_length, extra_length = struct.unpack("<HH", raw.read(4))
-    offset = info.header_offset + 30 + name_length + extra_length + begin
-    return MappedArray(os.path.abspath(path), offset, shape, dtype, fortran_order)
-
-
 def _positions(
     heads: dict[str, Any], patterns: Any, request: Request, path: Path, archive: zipfile.ZipFile
 ) -> tuple[Any, tuple[str, ...]]:
@@ -165,8 +108,8 @@ def _positions(
     if len(keys_found) != 1:
         return None, ()
     key = keys_found[0]
-    table = _array(path, archive, *heads[key])
-    values, columns = columns_of(key, table[...] if isinstance(table, MappedArray) else table)
+    table = member_array(path, archive, heads[key][1])
+    values, columns = columns_of(key, table[:] if isinstance(table, MappedArray | PackedArray) else table)
     return values, (f"positions from {key} ({columns})",)
 
 
@@ -174,7 +117,7 @@ def _is_npz(look: Look) -> bool:
     return (
         look.is_zip
         and any(name.endswith(".npy") for name in look.names)
-        and "meta_data.json" not in look.names
+        and "meta_data_json.npy" not in look.names  # a newer .prz, with metadata that are safe to read
     )
 
 

@@ -18,6 +18,7 @@ import numpy as np
 from orbistem.errors import FormatError, InputError, MissingExtraError, OptionError
 from orbistem.io.axes import as_text
 from orbistem.io.contract import Format, Found, Look, Request
+from orbistem.io.formats.hdf5 import open_hdf5, read_dataset
 from orbistem.io.stack import sort_axes
 
 __all__ = ["FORMAT", "VELOX", "SignalArray", "read", "read_frame"]
@@ -77,7 +78,34 @@ def read(path: Path, request: Request) -> Found:
 
 
 def _read_velox(path: Path, request: Request) -> Found:
-    return _read_by(path, request, "EMD")
+    try:
+        return _read_by(path, request, "EMD")
+    except FormatError as error:
+        if "several stacks" in str(error):
+            raise
+        return _velox_data_alone(path, request, error)
+
+
+def _velox_data_alone(path: Path, request: Request, error: FormatError) -> Found:
+    """Pictures (ky, kx, n) whose metadata RosettaSciIO cannot read."""
+    with open_hdf5(path) as file:
+        keys = [f"Data/Image/{name}/Data" for name in file.get("Data/Image", ())]
+        stacks = [key for key in keys if key in file and getattr(file[key], "ndim", 0) == 3]
+        if request.dataset is not None:
+            stacks = [key for key in stacks if request.dataset.strip("/") in (key, key.rpartition("/")[0])]
+        if len(stacks) != 1:
+            raise error
+        recipe, _, key = read_dataset(file[stacks[0]])
+        chunks = file[stacks[0]].chunks
+    sentence = "the metadata of Velox in the file are unreadable; the patterns alone are used"
+    return Found(
+        format="EMD (Velox, data alone)",
+        patterns=recipe,
+        storage_chunks=chunks,
+        order=(2, 0, 1),
+        dataset=key.lstrip("/"),
+        warnings=(sentence,),
+    )
 
 
 def _is_velox(look: Look) -> bool:
