@@ -15,6 +15,7 @@ import typer
 from typer.core import TyperGroup
 
 from orbistem import __version__
+from orbistem.cli.compare import compare_command
 from orbistem.cli.console import current, open_session
 from orbistem.cli.convert import convert_command
 from orbistem.cli.demo import demo_command
@@ -95,6 +96,7 @@ for _name, _command in (
     ("simulate", simulate_command),
     ("fit", fit_command),
     ("transform", transform_command),
+    ("compare", compare_command),
     ("verify", verify_command),
 ):
     app.command(_name, epilog=EPILOG)(_command)

@@ -7,6 +7,7 @@ from orbistem.metrics.angles import AngleError, Resultant, angle_error, resultan
 from orbistem.metrics.clusters import nmi, orbit_count, site_accuracy
 from orbistem.metrics.contrast import ring_contrast
 from orbistem.metrics.invariance import fold_error, repeat_error, rotation_error, spread
+from orbistem.metrics.pairs import Pairs, fold_pairs, judged, judged_sites, truth_pairs
 from orbistem.metrics.variance import (
     active_latents,
     active_units,
@@ -18,12 +19,16 @@ from orbistem.metrics.variance import (
 
 __all__ = [
     "AngleError",
+    "Pairs",
     "Resultant",
     "active_latents",
     "active_units",
     "angle_error",
     "explained_variance",
     "fold_error",
+    "fold_pairs",
+    "judged",
+    "judged_sites",
     "nmi",
     "oracle",
     "oracle_linear",
@@ -35,5 +40,6 @@ __all__ = [
     "rotation_error",
     "site_accuracy",
     "spread",
+    "truth_pairs",
     "winding_number",
 ]

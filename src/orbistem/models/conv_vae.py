@@ -43,7 +43,7 @@ class ConvVAEOptions:
     channels: tuple[int, ...] = (16, 32, 64)
     scaling: Scaling = "noise"
     train: TrainOptions = field(
-        default_factory=lambda: TrainOptions(steps=4000, batch=64, learning_rate=1e-3, rounds=200)
+        default_factory=lambda: TrainOptions(steps=4000, batch=32, learning_rate=1e-3, rounds=200)
     )
 
     def __post_init__(self) -> None:
@@ -52,13 +52,18 @@ class ConvVAEOptions:
 
 
 class ConvNet(PixelNet):
-    """Strided convolutions, one dense layer to the latents; one dense layer, transposed convolutions back."""
+    """Strided convolutions, one dense layer to the latents; one dense layer, sub-pixel convolutions back.
 
-    encoder: tuple[eqx.nn.Conv2d, ...]
+    Convolutions are written as products of matrices over 3 × 3 neighbourhoods, which XLA runs ten times
+    faster on processors than its own. On the way back each position gives a 2 × 2 block (Shi et al.,
+    arXiv:1609.05158).
+    """
+
+    encoder: tuple[eqx.nn.Linear, ...]
     mean: eqx.nn.Linear
     log_sd: eqx.nn.Linear
     spread: eqx.nn.Linear
-    decoder: tuple[eqx.nn.ConvTranspose2d, ...]
+    decoder: tuple[eqx.nn.Linear, ...]
     sizes: tuple[tuple[int, int], ...] = eqx.field(static=True)
 
     def __init__(self, shape: tuple[int, int], *, options: ConvVAEOptions, key: PRNGKeyArray) -> None:
@@ -69,33 +74,43 @@ class ConvNet(PixelNet):
             sizes.append((-(-sizes[-1][0] // 2), -(-sizes[-1][1] // 2)))
         self.sizes = tuple(sizes)
         pairs = list(pairwise(channels))
-        self.encoder = tuple(
-            eqx.nn.Conv2d(n_in, n_out, 3, stride=2, padding=1, key=next(keys)) for n_in, n_out in pairs
-        )
+        self.encoder = tuple(eqx.nn.Linear(9 * n_in, n_out, key=next(keys)) for n_in, n_out in pairs)
         last = channels[-1] * sizes[-1][0] * sizes[-1][1]
         self.mean = eqx.nn.Linear(last, options.latent_dim, key=next(keys))
         self.log_sd = eqx.nn.Linear(last, options.latent_dim, key=next(keys))
         self.spread = eqx.nn.Linear(options.latent_dim, last, key=next(keys))
         self.decoder = tuple(
-            eqx.nn.ConvTranspose2d(n_out, n_in, 4, stride=2, padding=1, key=next(keys))
-            for n_in, n_out in reversed(pairs)
+            eqx.nn.Linear(9 * n_out, 4 * n_in, key=next(keys)) for n_in, n_out in reversed(pairs)
         )
 
     def encode(self, images: Array) -> tuple[Array, Array]:
         """Mean and log sd (n, latent_dim)."""
-        hidden = images[:, None]
+        hidden = images[..., None]
         for layer in self.encoder:
-            hidden = jax.nn.leaky_relu(jax.vmap(layer)(hidden), SLOPE)
+            hidden = jax.nn.leaky_relu(dense(layer, _neighbourhoods(hidden, stride=2)), SLOPE)
         flat = hidden.reshape(hidden.shape[0], -1)
         return dense(self.mean, flat), jnp.clip(dense(self.log_sd, flat), -8.0, 4.0)
 
     def decode(self, latent: Array) -> Array:
         """Images (n, ky, kx)."""
         height, width = self.sizes[-1]
-        hidden = dense(self.spread, latent).reshape(latent.shape[0], -1, height, width)
+        hidden = dense(self.spread, latent).reshape(latent.shape[0], height, width, -1)
         for layer, (height, width) in zip(self.decoder, reversed(self.sizes[:-1]), strict=True):
-            hidden = jax.vmap(layer)(jax.nn.leaky_relu(hidden, SLOPE))[:, :, :height, :width]
-        return hidden[:, 0]
+            blocks = dense(layer, _neighbourhoods(jax.nn.leaky_relu(hidden, SLOPE), stride=1))
+            n, h, w, channels = blocks.shape
+            blocks = blocks.reshape(n, h, w, 2, 2, channels // 4).transpose(0, 1, 3, 2, 4, 5)
+            hidden = blocks.reshape(n, 2 * h, 2 * w, channels // 4)[:, :height, :width]
+        return hidden[..., 0]
+
+
+def _neighbourhoods(x: Array, *, stride: int) -> Array:
+    """The 3 × 3 neighbours of every stride-th position, zero outside: (n, y, x, c) → (n, y', x', 9 c)."""
+    _, height, width, _ = x.shape
+    padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+    parts = [
+        padded[:, dy : dy + height : stride, dx : dx + width : stride] for dy in range(3) for dx in range(3)
+    ]
+    return jnp.concatenate(parts, axis=-1)
 
 
 class ConvVAE(PixelVAE[ConvVAEOptions]):

@@ -2,8 +2,8 @@
 
 Oxley et al., npj Comput. Mater. 7, 65 (2021), with the program AtomAI (Ziatdinov et al., arXiv:2105.07485);
 the decoder follows Bepler et al., arXiv:1909.11663. A dense encoder gives an angle and latents; the decoder
-is evaluated at every pixel's coordinates, turned by the angle. Nothing makes the *encoder* invariant: it has to
-learn it, from the data. With equal weights the output agrees with AtomAI's rVAE (tests).
+is evaluated at every pixel's coordinates, turned by the angle. Nothing makes the *encoder* invariant: it has
+to learn it, from the data. With equal weights the output agrees with AtomAI's rVAE (tests).
 """
 
 from __future__ import annotations
