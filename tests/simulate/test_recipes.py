@@ -5,7 +5,7 @@ import pytest
 
 from orbistem.errors import OptionError
 from orbistem.simulate import SIMULATIONS, DetectorOptions, find_recipe, primitive_cell_pairs, simulate
-from orbistem.simulate.recipes import build_for, scan_positions
+from orbistem.simulate.run import build_for, scan_positions
 
 PX = 16
 

@@ -47,7 +47,7 @@ def test_every_specimen_is_well_made(recipe):
 @pytest.mark.parametrize("recipe", SIMULATIONS, ids=lambda recipe: recipe.name)
 def test_perfect_specimens_repeat_with_their_vectors(recipe):
     specimen = recipe.build(extent=EXTENT_A)
-    if len(specimen.defects):
+    if len(specimen.defects) or recipe.name.endswith("gradient"):
         return
     size = specimen.atoms.cell.lengths()[:2]
     for element in np.unique(specimen.atoms.numbers):

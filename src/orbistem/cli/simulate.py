@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from orbistem.errors import OptionError, OutputError
 from orbistem.progress import Progress
+
+if TYPE_CHECKING:
+    from orbistem.simulate.variants import Variant
 
 
 def simulate_command(
@@ -22,13 +25,29 @@ def simulate_command(
     scan_shape: Annotated[
         str | None, typer.Option("--scan-shape", help="Positions Y,X.", metavar="Y,X")
     ] = None,
-    detector_px: Annotated[int, typer.Option("--detector-px", help="Detector pixels along each side.")] = 64,
+    detector_px: Annotated[
+        int | None,
+        typer.Option("--detector-px", help="Detector pixels along each side (default: 64 for most)."),
+    ] = None,
+    displacement: Annotated[
+        float | None, typer.Option(help="How far the atoms are displaced, Å, where NAME takes it.")
+    ] = None,
+    direction: Annotated[
+        float | None, typer.Option(help="Direction of the displacement, degrees from +x to +y.")
+    ] = None,
+    twist: Annotated[
+        float | None, typer.Option(help="Twist of two layers, degrees, where NAME takes it.")
+    ] = None,
+    irregular: Annotated[
+        bool, typer.Option("--irregular", help="Scattered positions instead of a grid.")
+    ] = False,
     seed: Annotated[int, typer.Option(help="Seed of all that is random.")] = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing file.")] = False,
     show: Annotated[bool, typer.Option("--list", help="List the known simulations and stop.")] = False,
 ) -> None:
     """Simulate a scan with known truth and write it as FILE, the truth as FILE.truth.nc."""
     from orbistem.simulate import SIMULATIONS
+    from orbistem.simulate.variants import Variant
 
     if show:
         for recipe in SIMULATIONS:
@@ -43,6 +62,8 @@ def simulate_command(
         scan_shape=parse_shape(scan_shape),
         detector_px=detector_px,
         seed=seed,
+        variant=Variant(displacement=displacement, direction_deg=direction, twist_deg=twist),
+        irregular=irregular,
         overwrite=overwrite,
     ):
         print(path)
@@ -54,8 +75,10 @@ def run(
     *,
     dose: float | None,
     scan_shape: tuple[int, int] | None,
-    detector_px: int,
+    detector_px: int | None,
     seed: int,
+    variant: Variant | None = None,
+    irregular: bool = False,
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> tuple[Path, Path]:
@@ -85,7 +108,14 @@ def run(
     if not output.parent.is_dir():
         raise OutputError(f"want an existing folder, got {output.parent}; create it first")
     scan, truth = simulate(
-        name, seed=seed, dose=dose, scan_shape=scan_shape, detector_px=detector_px, progress=progress
+        name,
+        seed=seed,
+        dose=dose,
+        scan_shape=scan_shape,
+        detector_px=detector_px,
+        variant=variant,
+        irregular=irregular,
+        progress=progress,
     )
     save_scan(scan, output)
     truth.save(truth_path)

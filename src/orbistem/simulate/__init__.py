@@ -5,9 +5,11 @@ Importing this package is quick: ASE, abTEM and spglib are loaded when a simulat
 
 from orbistem.simulate.detector import DetectorOptions, expose
 from orbistem.simulate.multislice import Optics, clean_patterns
-from orbistem.simulate.recipes import SIMULATIONS, Recipe, find_recipe, simulate
+from orbistem.simulate.recipes import SIMULATIONS, Recipe, find_recipe
+from orbistem.simulate.run import simulate
 from orbistem.simulate.structures import Specimen
 from orbistem.simulate.truth import Orbits, SymmetryPairs, find_orbits, primitive_cell_pairs
+from orbistem.simulate.variants import Variant
 
 __all__ = [
     "SIMULATIONS",
@@ -17,6 +19,7 @@ __all__ = [
     "Recipe",
     "Specimen",
     "SymmetryPairs",
+    "Variant",
     "clean_patterns",
     "expose",
     "find_orbits",

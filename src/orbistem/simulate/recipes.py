@@ -1,13 +1,11 @@
-"""The named simulations, and `simulate`, which runs one and returns a scan with its truth.
+"""The named simulations: one frozen `Recipe` each in `SIMULATIONS`.
 
-One simulation = one frozen `Recipe` in `SIMULATIONS`; the command line, tests and benchmarks loop over
-that tuple.
+The command line, tests and benchmarks loop over that tuple; `simulate` in `run.py` runs one of them.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -15,14 +13,11 @@ from typing import Literal, Protocol
 
 import numpy as np
 
-from orbistem.errors import MissingExtraError, OptionError
-from orbistem.progress import Progress
-from orbistem.scan import Axis, Provenance, Scan, Truth
-from orbistem.simulate import defects, structures
-from orbistem.simulate.detector import DetectorOptions, expose
-from orbistem.simulate.multislice import SAMPLES_PER_PIXEL, Optics, box_extent, clean_patterns, probe_margin
+from orbistem.errors import OptionError
+from orbistem.simulate import defects, structures, variants
+from orbistem.simulate.multislice import SAMPLES_PER_PIXEL, Optics
 from orbistem.simulate.structures import Specimen
-from orbistem.simulate.truth import derive_truth
+from orbistem.simulate.variants import Variant
 
 DEFAULT_DETECTOR_PX = 64
 
@@ -31,6 +26,13 @@ class BuildSpecimen(Protocol):
     """Makes specimens."""
 
     def __call__(self, *, extent: float) -> Specimen:
+        """Make one whose box is at least `extent` Å wide."""
+
+
+class BuildVariant(Protocol):
+    """Makes specimens with a number to choose."""
+
+    def __call__(self, variant: Variant, *, extent: float) -> Specimen:
         """Make one whose box is at least `extent` Å wide."""
 
 
@@ -56,6 +58,11 @@ class Recipe:
         Size of a rectangular scan in rectangular cells, (y, x).
     samples_per_pixel
         Diffraction samples across a detector pixel; they set the width of the box, and so the time.
+    detector_px
+        Default number of detector pixels along each side.
+    build_variant, variant
+        For a specimen with a number to choose: makes it, and the default numbers; it does not take what is
+        None in `variant`.
     """
 
     name: str
@@ -66,11 +73,42 @@ class Recipe:
     scan_shape: tuple[int, int] = (24, 24)
     cells: tuple[int, int] = (1, 1)
     samples_per_pixel: float = SAMPLES_PER_PIXEL
+    detector_px: int = DEFAULT_DETECTOR_PX
+    build_variant: BuildVariant | None = None
+    variant: Variant = dataclasses.field(default_factory=Variant)
+
+    def builder(self, variant: Variant) -> BuildSpecimen:
+        """What makes the specimen with these numbers.
+
+        Raises
+        ------
+        OptionError
+            A number that this specimen does not take.
+        """
+        taken = self.variant.given()
+        wrong = [name for name in variant.given() if name not in taken]
+        if wrong:
+            raise OptionError(
+                f"{wrong[0]}: want a simulation that takes it, got {self.name}, which takes "
+                f"{', '.join(taken) or 'none of these'}; leave it out"
+            )
+        if self.build_variant is None:
+            return self.build
+        return partial(self.build_variant, variant.over(self.variant))
 
 
 NEAR_GRAPHENE_ATOM = (0.0, structures.GRAPHENE_A / np.sqrt(3))
 BULK_OPTICS = Optics(voltage_kv=200.0, semiangle_mrad=20.0, half_angle_mrad=40.0)
 BULK_THICKNESS_A = 50.0
+PAPER_A = 2.464
+"""Lattice constant of the paper's graphene, Å: a rectangular cell of 2.464 × 4.268 Å."""
+PAPER_BOX_A = 20 * PAPER_A - 0.01
+"""Least width of the paper's box: 20 × 12 cells."""
+ZNS_110 = partial(
+    structures.zincblende_110, thickness=BULK_THICKNESS_A, symbols=("Zn", "S"), a=structures.ZNS_A
+)
+NEAR_SULPHUR = (structures.ZNS_A / np.sqrt(8), structures.ZNS_A / 4)
+POLAR = Variant(displacement=0.1, direction_deg=0.0)
 
 
 def _graphene_with(change: Callable[[Specimen], Specimen], *, extent: float) -> Specimen:
@@ -91,16 +129,60 @@ def _graphene_defect(name: str, title: str, change: Callable[[Specimen], Specime
 
 def _zincblende(material: str, direction: str) -> Recipe:
     symbols, a = {"zns": (("Zn", "S"), structures.ZNS_A), "gaas": (("Ga", "As"), structures.GAAS_A)}[material]
-    along = {"001": structures.zincblende_001, "110": structures.zincblende_110}[direction]
+    along = {
+        "001": structures.zincblende_001,
+        "110": structures.zincblende_110,
+        "111": structures.zincblende_111,
+    }[direction]
     return Recipe(
         name=f"{material}-{direction}",
         title=f"{''.join(symbols)} zincblende along [{direction}], 5 nm thick",
         build=partial(along, thickness=BULK_THICKNESS_A, symbols=symbols, a=a),
         optics=BULK_OPTICS,
-        scan="rectangle",
-        scan_shape=(24, 24) if direction == "001" else (32, 24),
+        scan="primitive" if direction == "111" else "rectangle",
+        scan_shape=(32, 24) if direction == "110" else (24, 24),
         samples_per_pixel=2.0,
     )
+
+
+def _zns_110(change: Callable[[Specimen], Specimen], *, extent: float) -> Specimen:
+    return change(ZNS_110(extent=extent))
+
+
+def _zns_110_variant(
+    change: Callable[[Specimen, Variant], Specimen], variant: Variant, *, extent: float
+) -> Specimen:
+    return change(ZNS_110(extent=extent), variant)
+
+
+def _broken_zns_110(name: str, title: str, build: BuildSpecimen) -> Recipe:
+    """ZnS along [110] with something wrong in the middle of a scan of 3 × 5 rectangular cells."""
+    return Recipe(
+        name=f"zns-110-{name}",
+        title=f"ZnS along [110], 5 nm thick, {title}",
+        build=build,
+        optics=BULK_OPTICS,
+        scan="rectangle",
+        scan_shape=(48, 60),
+        cells=(3, 5),  # 16.2 × 19.1 Å
+        samples_per_pixel=2.0,
+    )
+
+
+def _polar_zns_110(name: str, title: str, change: Callable[[Specimen, Variant], Specimen]) -> Recipe:
+    """The same, with a displacement to choose."""
+    build = partial(_zns_110_variant, change)
+    recipe = _broken_zns_110(name, title, partial(build, POLAR))
+    return dataclasses.replace(recipe, build_variant=build, variant=POLAR)
+
+
+def _polar_titanate(variant: Variant, *, extent: float) -> Specimen:
+    x, y = variant.shift.tolist()
+    return structures.strontium_titanate(extent=extent, thickness=BULK_THICKNESS_A, polar_shift=(x, y))
+
+
+def _paper_graphene(*, extent: float) -> Specimen:
+    return structures.graphene(extent=extent, a=PAPER_A)
 
 
 SIMULATIONS: tuple[Recipe, ...] = (
@@ -128,11 +210,58 @@ SIMULATIONS: tuple[Recipe, ...] = (
     _graphene_defect(
         "graphene-stone-wales", "graphene with one bond turned by 90°, relaxed", defects.stone_wales
     ),
+    Recipe(
+        name="graphene-paper",
+        title="graphene as in the paper: 24 × 14 positions, 256 pixels, 60 kV, 32 mrad",
+        build=_paper_graphene,
+        optics=Optics(semiangle_mrad=32.0, half_angle_mrad=126.42),  # a pixel is a sample of the box
+        scan="rectangle",
+        scan_shape=(24, 14),
+        samples_per_pixel=1.0,
+        detector_px=256,
+    ),
+    Recipe(
+        name="bilayer-graphene",
+        title="two layers of graphene, Bernal stacking, one primitive cell; or twisted",
+        build=partial(variants.bilayer_graphene, Variant(twist_deg=0.0)),
+        build_variant=variants.bilayer_graphene,
+        variant=Variant(twist_deg=0.0),
+    ),
+    Recipe(
+        name="bilayer-graphene-twisted",
+        title="two layers of graphene twisted by 21.79°, one primitive cell",
+        build=partial(variants.bilayer_graphene, Variant(twist_deg=21.79)),
+        scan_shape=(36, 36),
+        build_variant=variants.bilayer_graphene,
+        variant=Variant(twist_deg=21.79),
+    ),
     Recipe(name="mos2", title="1H-MoS2, one layer, one primitive cell", build=structures.mos2),
     _zincblende("zns", "001"),
     _zincblende("zns", "110"),
+    _zincblende("zns", "111"),
     _zincblende("gaas", "001"),
     _zincblende("gaas", "110"),
+    _zincblende("gaas", "111"),
+    _polar_zns_110(
+        "displaced",
+        "one sulphur atom of a column displaced by 10 pm",
+        partial(variants.displaced_column_atom, near=NEAR_SULPHUR),
+    ),
+    _polar_zns_110(
+        "column",
+        "one sulphur column displaced by 10 pm",
+        partial(variants.displaced_column, near=NEAR_SULPHUR),
+    ),
+    _polar_zns_110(
+        "gradient",
+        "sulphur displaced against zinc by -10 to 10 pm along x",
+        partial(variants.polar_gradient, symbol="S"),
+    ),
+    _broken_zns_110(
+        "antisite",
+        "one zinc atom in the place of sulphur",
+        partial(_zns_110, partial(structures.replace_atom, near=NEAR_SULPHUR, symbol="Zn")),
+    ),
     Recipe(
         name="srtio3",
         title="SrTiO3 along [001], cubic, 5 nm thick",
@@ -143,9 +272,11 @@ SIMULATIONS: tuple[Recipe, ...] = (
     Recipe(
         name="srtio3-polar",
         title="SrTiO3 along [001], titanium moved by 10 pm along x, 5 nm thick",
-        build=partial(structures.strontium_titanate, thickness=BULK_THICKNESS_A, polar_shift=0.1),
+        build=partial(_polar_titanate, POLAR),
         optics=BULK_OPTICS,
         samples_per_pixel=2.0,
+        build_variant=_polar_titanate,
+        variant=POLAR,
     ),
 )
 
@@ -163,149 +294,3 @@ def find_recipe(name: str) -> Recipe:
             return recipe
     known = ", ".join(recipe.name for recipe in SIMULATIONS)
     raise OptionError(f"simulation: want one of {known}; got {name!r}")
-
-
-def scan_positions(
-    recipe: Recipe, specimen: Specimen, scan_shape: tuple[int, int]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Positions (y·x, 2) in flat scan order, and step vectors (2, 2); both (x, y) in Å from the origin."""
-    ny, nx = scan_shape
-    if recipe.scan == "primitive":
-        steps = specimen.vectors / np.array([[nx], [ny]])
-        first = np.zeros(2)
-    else:
-        size = specimen.repeat * recipe.cells[::-1]
-        steps = np.diag(size / (nx, ny))
-        first = -specimen.repeat * (np.array(recipe.cells[::-1]) // 2)
-    y, x = np.divmod(np.arange(ny * nx), nx)
-    return first + np.stack([x, y], axis=1) @ steps, steps
-
-
-def simulate(
-    name: str,
-    *,
-    seed: int,
-    dose: float | None = 1e5,
-    scan_shape: tuple[int, int] | None = None,
-    detector_px: int = DEFAULT_DETECTOR_PX,
-    optics: Optics | None = None,
-    detector: DetectorOptions | None = None,
-    progress: Progress | None = None,
-) -> tuple[Scan, Truth]:
-    """Simulate a named scan.
-
-    Parameters
-    ----------
-    name
-        One of the names in `SIMULATIONS`.
-    seed
-        Seeds all that is random: counts, hot pixels, phonons. Equal seeds give equal scans.
-    dose
-        Electrons in the beam per pattern; None gives the noise-free fraction of the beam in each pixel,
-        float32.
-    scan_shape
-        (y, x) positions; None takes the recipe's.
-    detector_px
-        Pixels along each side; the field of view stays as the optics say.
-    optics
-        Another microscope than the recipe's.
-    detector
-        Imperfections of the camera.
-    progress
-        Told how far the simulation is.
-
-    Returns
-    -------
-    Scan
-        uint16 counts (y, x, ky, kx); scan axes in Å, detector axes in mrad with 0 at (N − 1)/2. A scan along
-        lattice vectors carries the step vectors in `scan_vectors`, as (y, x).
-    Truth
-        Site, angle, point group and distance to the nearest defect for each position.
-
-    Raises
-    ------
-    OptionError
-        Unknown name, or an option out of range.
-    MissingExtraError
-        abTEM, ASE or spglib is not installed.
-
-    Examples
-    --------
-    >>> scan, truth = simulate("graphene", seed=0, scan_shape=(6, 6), detector_px=16)
-    >>> scan.scan_shape, sorted(set(truth.point_group.ravel().tolist()))
-    ((6, 6), ['C1', 'D1', 'D2', 'D3', 'D6'])
-    """
-    recipe = find_recipe(name)
-    shape = recipe.scan_shape if scan_shape is None else scan_shape
-    if min(shape) < 1:
-        raise OptionError(
-            f"scan_shape: want two positive integers (y, x), got {shape}; give for instance 24,24"
-        )
-    if detector_px < 4:
-        raise OptionError(f"detector_px: want at least 4, got {detector_px}; give for instance 64")
-    _require_extra()
-    optics = recipe.optics if optics is None else optics
-    specimen = build_for(recipe, optics, detector_px=detector_px)
-    positions, steps = scan_positions(recipe, specimen, shape)
-    phonon_rng, camera_rng = np.random.default_rng(seed).spawn(2)
-    clean = clean_patterns(
-        specimen, positions, optics=optics, detector_px=detector_px, rng=phonon_rng, progress=progress
-    )
-    patterns = (
-        clean
-        if dose is None
-        else expose(clean, dose=dose, rng=camera_rng, options=detector, scan_shape=(shape[0], shape[1]))
-    )
-    pixel_mrad = 2 * optics.half_angle_mrad / detector_px
-    oblique = bool(abs(steps[0] @ steps[1]) > 1e-9) or recipe.scan == "primitive"
-    scan = Scan.from_array(
-        patterns.reshape(*shape, detector_px, detector_px),
-        scan_axes=tuple(
-            Axis(name=axis, scale=float(np.linalg.norm(step)), units="Å")
-            for axis, step in (("y", steps[1]), ("x", steps[0]))
-        ),
-        detector_axes=(
-            _detector_axis("ky", detector_px, pixel_mrad),
-            _detector_axis("kx", detector_px, pixel_mrad),
-        ),
-        scan_vectors=steps[:, ::-1] if oblique else None,
-        provenance=_provenance(recipe, optics, dose, seed),
-    )
-    return scan, derive_truth(specimen, positions, shape)
-
-
-def build_for(recipe: Recipe, optics: Optics, *, detector_px: int) -> Specimen:
-    """The recipe's specimen in a box large enough for the detector's sampling and for the scan."""
-    extent = box_extent(optics, detector_px=detector_px, samples_per_pixel=recipe.samples_per_pixel)
-    specimen = recipe.build(extent=extent)
-    scanned = (
-        np.abs(specimen.vectors).sum(axis=0)
-        if recipe.scan == "primitive"
-        else specimen.repeat * recipe.cells[::-1]
-    )
-    needed = float(scanned.max() + 2 * probe_margin(optics))
-    return specimen if needed <= extent else recipe.build(extent=needed)
-
-
-def _require_extra() -> None:
-    for package in ("abtem", "ase", "spglib"):
-        if importlib.util.find_spec(package) is None:
-            raise MissingExtraError(
-                f"simulation: want the package {package}, which is not installed; "
-                'run pip install "orbistem[simulate]"'
-            )
-
-
-def _detector_axis(name: str, size: int, pixel_mrad: float) -> Axis:
-    return Axis(name=name, scale=pixel_mrad, offset=-(size - 1) / 2 * pixel_mrad, units="mrad")
-
-
-def _provenance(recipe: Recipe, optics: Optics, dose: float | None, seed: int) -> Provenance:
-    counts = "noise-free fraction of the beam" if dose is None else f"{dose:g} electrons per pattern"
-    return Provenance(
-        format="simulation",
-        found=(
-            f"simulated: {recipe.title}; {optics.voltage_kv:g} kV, {optics.semiangle_mrad:g} mrad, "
-            f"{counts}, seed {seed}",
-        ),
-    )

@@ -67,7 +67,7 @@ def copy_atoms(atoms: Atoms) -> Atoms:
     return atoms[:]
 
 
-def _perfect(
+def perfect(
     rectangle: Atoms, vectors: list[list[float]], *, extent: float, layers: int = 1, slice_thickness: float
 ) -> Specimen:
     """Repeat a rectangular cell, whose corner is the origin, until the box is at least `extent` wide."""
@@ -90,21 +90,23 @@ def _hexagonal(a: float) -> list[list[float]]:
     return [[a, 0.0], [a / 2, a * np.sqrt(3) / 2]]
 
 
-def graphene(*, extent: float) -> Specimen:
+def graphene(*, extent: float, a: float = GRAPHENE_A) -> Specimen:
     """One layer of graphene; the origin is a hexagon centre, a zigzag row runs along x.
 
     Parameters
     ----------
     extent
         Smallest width of the box, Å.
+    a
+        Lattice constant, Å.
     """
-    a, bond, z = GRAPHENE_A, GRAPHENE_A / np.sqrt(3), SINGLE_LAYER_BOX_A / 2
+    bond, z = a / np.sqrt(3), SINGLE_LAYER_BOX_A / 2
     cell = _cell(
         "C4",
         [(0, bond, z), (0, 2 * bond, z), (a / 2, bond / 2, z), (a / 2, 2.5 * bond, z)],
         (a, 3 * bond, SINGLE_LAYER_BOX_A),
     )
-    return _perfect(cell, _hexagonal(a), extent=extent, slice_thickness=SINGLE_LAYER_BOX_A)
+    return perfect(cell, _hexagonal(a), extent=extent, slice_thickness=SINGLE_LAYER_BOX_A)
 
 
 def mos2(*, extent: float) -> Specimen:
@@ -121,7 +123,7 @@ def mos2(*, extent: float) -> Specimen:
         ],
         (a, 3 * d, 2 * z),
     )
-    return _perfect(cell, _hexagonal(a), extent=extent, slice_thickness=2 * z / 3)
+    return perfect(cell, _hexagonal(a), extent=extent, slice_thickness=2 * z / 3)
 
 
 def zincblende_001(*, extent: float, thickness: float, symbols: tuple[str, str], a: float) -> Specimen:
@@ -131,7 +133,7 @@ def zincblende_001(*, extent: float, thickness: float, symbols: tuple[str, str],
     fcc = [(0.0, 0.0, 0.0), (h, h, 0.0), (h, 0.0, h), (0.0, h, h)]
     cell = _cell(f"{first}4{second}4", fcc + [(x + q, y + q, z + q) for x, y, z in fcc], (a, a, a))
     layers = max(1, round(thickness / a))
-    return _perfect(cell, [[h, 0.0], [0.0, h]], extent=extent, layers=layers, slice_thickness=a / 4)
+    return perfect(cell, [[h, 0.0], [0.0, h]], extent=extent, layers=layers, slice_thickness=a / 4)
 
 
 def zincblende_110(*, extent: float, thickness: float, symbols: tuple[str, str], a: float) -> Specimen:
@@ -140,26 +142,50 @@ def zincblende_110(*, extent: float, thickness: float, symbols: tuple[str, str],
     w, h = a / np.sqrt(2), a  # rectangle: [1-10]/2 along x, [001] along y; [110]/2 along the beam
     cell = _cell(
         f"{first}2{second}2",
-        [(0, 0, 0), (w / 2, h / 2, w / 2), (w / 2, h / 4, w / 2), (0, 3 * h / 4, 0)],
+        [(0, 0, 0), (w / 2, h / 2, w / 2), (w / 2, h / 4, 0), (0, 3 * h / 4, w / 2)],
         (w, h, w),
     )
     layers = max(1, round(thickness / w))
     vectors = [[w, 0.0], [w / 2, h / 2]]
-    return _perfect(cell, vectors, extent=extent, layers=layers, slice_thickness=w / 2)
+    return perfect(cell, vectors, extent=extent, layers=layers, slice_thickness=w / 2)
 
 
-def strontium_titanate(*, extent: float, thickness: float, polar_shift: float = 0.0) -> Specimen:
+def zincblende_111(*, extent: float, thickness: float, symbols: tuple[str, str], a: float) -> Specimen:
+    """Zincblende along [111]; the origin is a column; x is [1-10].
+
+    Layers are stacked ABC, the second element straight above the first. In projection every column holds both
+    elements, and the lattice is √3 times finer than that of a layer: p6mm, which the order of the atoms along
+    the beam breaks to p3m1 where upper Laue zones matter.
+    """
+    first, second = symbols
+    w, spacing = a / np.sqrt(2), a / np.sqrt(3)
+    h = w * np.sqrt(3)
+    xyz = []
+    for rise in (0.0, 0.75 * spacing):
+        for layer in range(3):
+            for x, y in ((0.0, 0.0), (w / 2, h / 2)):
+                xyz.append((x, (y + layer * h / 3) % h, layer * spacing + rise))
+    cell = _cell(f"{first}6{second}6", xyz, (w, h, 3 * spacing))
+    layers = max(1, round(thickness / (3 * spacing)))
+    vectors = [[w / 2, h / 6], [0.0, h / 3]]
+    return perfect(cell, vectors, extent=extent, layers=layers, slice_thickness=spacing)
+
+
+def strontium_titanate(
+    *, extent: float, thickness: float, polar_shift: tuple[float, float] = (0.0, 0.0)
+) -> Specimen:
     """SrTiO3 along [001]; the origin is a strontium column.
 
     Parameters
     ----------
     polar_shift
-        Displacement of every titanium atom along +x, Å; 0 is the cubic crystal.
+        Displacement (x, y) of every titanium atom, Å; (0, 0) is the cubic crystal.
     """
     a, h = SRTIO3_A, SRTIO3_A / 2
-    cell = _cell("SrTiO3", [(0, 0, 0), (h + polar_shift, h, h), (h, h, 0), (h, 0, h), (0, h, h)], (a, a, a))
+    x, y = polar_shift
+    cell = _cell("SrTiO3", [(0, 0, 0), (h + x, h + y, h), (h, h, 0), (h, 0, h), (0, h, h)], (a, a, a))
     layers = max(1, round(thickness / a))
-    return _perfect(cell, [[a, 0.0], [0.0, a]], extent=extent, layers=layers, slice_thickness=h)
+    return perfect(cell, [[a, 0.0], [0.0, a]], extent=extent, layers=layers, slice_thickness=h)
 
 
 def remove_atom(specimen: Specimen, near: tuple[float, float]) -> Specimen:
