@@ -25,7 +25,7 @@ from orbistem.cli.simulate import simulate_command
 from orbistem.cli.transform import transform_command
 from orbistem.cli.verify import verify_command
 from orbistem.durable import disk_error
-from orbistem.errors import OrbistemError, OutputError
+from orbistem.errors import InputError, OrbistemError, OutputError
 
 __all__ = ["app", "main"]
 
@@ -126,6 +126,11 @@ def run(arguments: Sequence[str]) -> int:
         return _wrong(error)
     except BrokenPipeError:
         return OK  # whoever read our output has seen enough
+    except MemoryError as error:
+        logger.debug("stopped", exc_info=error)
+        return _wrong(
+            InputError("there is not enough memory for this; give a smaller --memory, or bin the patterns")
+        )
     except OSError as error:
         told = disk_error(error, Path(str(error.filename or "the output")))
         known = any(words in str(told) for words in ("disk full", "larger than the disk", "permission"))

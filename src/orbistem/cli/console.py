@@ -68,6 +68,8 @@ def open_session(*, verbose: int, quiet: bool, as_json: bool, log_file: Path | N
         _handlers.append(_file_handler(log_file))
     for handler in _handlers:
         logger.addHandler(handler)
+    if not logging.getLogger().handlers:  # other packages' remarks on damaged files are not for users
+        logging.getLogger().addHandler(logging.NullHandler())
     logger.setLevel(min(handler.level for handler in _handlers))
     return session
 

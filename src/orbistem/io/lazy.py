@@ -6,13 +6,18 @@ A recipe holds no open file, so it can be sent to another process, and a file is
 
 from __future__ import annotations
 
+import logging
 import math
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 
-__all__ = ["Folded", "Joined", "Recipe", "as_lazy"]
+from orbistem.errors import FormatError, OrbistemError
+
+__all__ = ["Folded", "Guarded", "Joined", "Recipe", "as_lazy", "one_line"]
+
+logger = logging.getLogger(__name__)
 
 CHUNK_BYTES = 16 * 2**20
 """Size of one piece of a lazy array; whole storage chunks are kept together up to four times this."""
@@ -55,6 +60,8 @@ def as_lazy(recipe: Recipe, *, storage_chunks: tuple[int, ...] | None = None, al
     """
     import dask.array as da
 
+    if storage_chunks is not None and min(storage_chunks, default=0) < 1:
+        storage_chunks = None  # a damaged file
     line_bytes = math.prod(recipe.shape) // recipe.shape[along] * recipe.dtype.itemsize
     unit = storage_chunks[along] if storage_chunks else 1
     if unit * line_bytes > 4 * CHUNK_BYTES:
@@ -63,8 +70,54 @@ def as_lazy(recipe: Recipe, *, storage_chunks: tuple[int, ...] | None = None, al
     chunks = tuple(min(lines, n) if axis == along else n for axis, n in enumerate(recipe.shape))
     meta = np.empty((0,) * recipe.ndim, dtype=recipe.dtype)
     return da.from_array(  # type: ignore[no-untyped-call]
-        recipe, chunks=chunks, name=False, inline_array=True, meta=meta
+        Guarded(recipe), chunks=chunks, name=False, inline_array=True, meta=meta
     )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Guarded:
+    """A recipe whose failures are one sentence, whichever error a reader raises."""
+
+    base: Recipe
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """As the recipe's."""
+        return self.base.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """As the recipe's."""
+        return self.base.dtype
+
+    @property
+    def ndim(self) -> int:
+        """As the recipe's."""
+        return self.base.ndim
+
+    def __getitem__(self, key: Any) -> np.ndarray[Any, Any]:
+        """Read a part."""
+        try:
+            return self.base[key]
+        except (OrbistemError, MemoryError):
+            raise
+        except Exception as error:  # readers of damaged files raise every kind
+            logger.debug("reading failed", exc_info=error)
+            raise FormatError(f"{_where(self.base)} is damaged ({one_line(error)}); copy it again") from error
+
+
+def one_line(error: BaseException) -> str:
+    """The text of an error in one line, at most 200 letters; its kind where it has none."""
+    return " ".join(str(error).split())[:200] or type(error).__name__
+
+
+def _where(recipe: Any) -> str:
+    while recipe is not None:
+        path = getattr(recipe, "path", None) or getattr(recipe, "folder", None)
+        if path is not None:
+            return str(path)
+        recipe = getattr(recipe, "base", None) or next(iter(getattr(recipe, "parts", ())), None)
+    return "the file"
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,24 +4,28 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import logging
 import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from orbistem.errors import InputError, OptionError
+from orbistem.errors import FormatError, InputError, OptionError, OrbistemError
 from orbistem.io.checksum import array_checksum, path_checksum
 from orbistem.io.contract import Found, Request
 from orbistem.io.detect import look_at, recognise
-from orbistem.io.lazy import as_lazy
+from orbistem.io.lazy import as_lazy, one_line
 from orbistem.io.memory import from_memory
 from orbistem.io.placed import find_places, given_places, put_in_place
+from orbistem.io.plausible import require_plausible
 from orbistem.io.positions import positions_hint, read_list
 from orbistem.io.shape import check_shape, describe_fits, fold, fold_lazily
 from orbistem.scan import Axis, Provenance, Scan, require_patterns
 
 __all__ = ["open_scan"]
+
+logger = logging.getLogger(__name__)
 
 
 def open_scan(
@@ -117,6 +121,16 @@ def _read(path: Path, request: Request) -> Found:
         raise InputError(
             f"{path} cannot be read (permission denied); change its rights, or read a copy"
         ) from error
+    except OrbistemError:
+        raise
+    except MemoryError as error:
+        raise InputError(
+            f"{path} needs more memory than there is to be opened; convert it on a larger machine"
+        ) from error
+    except Exception as error:  # readers of damaged files raise every kind
+        logger.debug("opening failed", exc_info=error)
+        raise FormatError(f"{path} is damaged ({one_line(error)}); copy it again") from error
+    require_plausible(path, found.patterns)
     if request.positions is not None and found.positions is None:
         raise OptionError(
             f"positions: want a CSV file of y, x or a key of a table in {path.name}, got "

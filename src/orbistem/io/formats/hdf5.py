@@ -169,9 +169,20 @@ def _follow(group: Any, name: str, path: Path) -> Any:
             if not (folder / link.filename).resolve().is_relative_to(folder):
                 return None
         node = group[name]
-    except (KeyError, OSError, RuntimeError, ValueError):
+    except (KeyError, OSError, RuntimeError, ValueError, TypeError):
         return None
-    return node if isinstance(node, h5py.Dataset | h5py.Group) else None
+    if isinstance(node, h5py.Dataset):
+        return node if node.shape is not None and _lies_inside(node, path) else None
+    return node if isinstance(node, h5py.Group) else None
+
+
+def _lies_inside(node: Any, path: Path) -> bool:
+    """False for numbers that lie in other files outside the folder: external storage, virtual datasets."""
+    folder = path.resolve().parent
+    names = [name for name, *_ in node.external or ()]
+    if node.is_virtual:
+        names += [source.file_name for source in node.virtual_sources() if source.file_name != "."]
+    return all((folder / as_text(name)).resolve().is_relative_to(folder) for name in names)
 
 
 def _lookup_in(file: Any, path: Path) -> Any:
