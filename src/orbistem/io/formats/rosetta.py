@@ -37,6 +37,9 @@ _BY_CONTENT: tuple[tuple[int, bytes, str], ...] = (
 )
 """Begin of a file, and the reader whose format that is; asked before the suffix."""
 
+_LEFT_OPEN, _SMALL_BYTES = frozenset({"TIFF"}), 2**28
+"""Readers that leave the file open when they are lazy; below this size they read it at once instead."""
+
 _NOT_OURS = frozenset(
     {"HSPY", "ZSPY", "numpy", "Impulse", "Protochips", "EDAX", "MSA", "USID", "Tofwerk", "JobinYvon"}
 )
@@ -234,7 +237,8 @@ def _signals_of(
     failures: list[Exception] = []
     for plugin in plugins:
         try:
-            return _load(str(path), plugin["api"], lazy=lazy), plugin
+            small = plugin["name"] in _LEFT_OPEN and path.stat().st_size < _SMALL_BYTES
+            return _load(str(path), plugin["api"], lazy=lazy and not small), plugin
         except Exception as error:  # readers raise every kind; the next may do
             logger.debug("%s could not read %s: %s", plugin["name"], path, error)
             failures.append(error)
