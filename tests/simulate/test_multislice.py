@@ -7,7 +7,8 @@ import pytest
 
 from orbistem.errors import OptionError
 from orbistem.simulate import Optics, clean_patterns
-from orbistem.simulate.multislice import bin_weights, box_extent, even_smooth, wavelength
+from orbistem.simulate.multislice import bin_weights, box_extent, even_multiple, wavelength
+from orbistem.simulate.recipes import build_for, find_recipe
 from orbistem.simulate.structures import graphene, mos2
 
 OPTICS = Optics()
@@ -48,11 +49,21 @@ def test_pixels_share_samples_by_area_about_the_middle(px):
 
 
 def test_grid_sizes_are_quick_and_large_enough():
-    for wanted in (2.0, 97.3, 281.2, 1000.5):
-        n = even_smooth(wanted)
+    for wanted, of in ((2.0, 1), (97.3, 7), (281.2, 21), (1000.5, 36)):
+        n = even_multiple(wanted, of=of)
         assert n >= wanted
         assert n % 2 == 0
-        assert n < 1.2 * wanted + 4
+        assert n % of == 0
+        assert n < 1.2 * wanted + 2 * of
+
+
+def test_columns_are_as_symmetric_as_the_crystal():
+    """Strontium, which does not lie on the coarse grid of an arbitrary number of points: 4mm."""
+    recipe = find_recipe("srtio3")
+    specimen = build_for(recipe, recipe.optics, detector_px=32)
+    (pattern,) = clean_patterns(specimen, np.zeros((1, 2)), optics=recipe.optics, detector_px=32)
+    for image in (np.rot90(pattern), pattern[::-1], pattern.T):
+        np.testing.assert_allclose(image, pattern, atol=1e-5 * pattern.max())
 
 
 def test_patterns_are_fractions_of_the_beam(cell_scan):
