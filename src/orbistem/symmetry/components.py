@@ -2,8 +2,8 @@
 
 Per order the harmonics are projected on the radial functions of steerable PCA (C v = λ G v). Each has noise
 of variance 1 for the mean pattern, and a weight (λ - 1)/λ, the share of it that is signal in this scan
-(Wiener); what does not rise above the noise has none. Noise of a single pattern follows its own counts: the
-noise of a ring is that of the mean pattern times the electrons of the ring over their mean.
+(Wiener), but no less than a tenth. Noise of a single pattern follows its own counts: the
+noise of a ring is that of the mean pattern times the electrons of the ring over their mean (`ring_noise`).
 """
 
 from __future__ import annotations
@@ -16,9 +16,17 @@ import numpy as np
 from orbistem.errors import ShapeError
 from orbistem.harmonics.reduce import HarmonicsMoments
 from orbistem.harmonics.steerable_pca import noise_edge, radial_functions
+from orbistem.plan import Plan
+from orbistem.symmetry.ring_noise import ring_noise
 
-MIN_LEVEL = 0.05
-"""A ring never counts as quieter than this share of the mean, however few counts it has."""
+CLASSES = 12
+"""Orders modulo 12 decide between 2-, 3-, 4- and 6-fold."""
+MIN_WEIGHT = 0.1
+"""Weight of what does not rise above the noise in the scan as a whole: a single site may still show it.
+Some hundred such components together add a few units to the variance of the energy."""
+NEARER = 0.1
+"""Tests look for departures with a tenth of the scan's energy: sites near a symmetry are what is in doubt."""
+MIN_TEST_WEIGHT = 0.03
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -34,13 +42,23 @@ class Components:
     order
         Angular order of each component, shape (k,), above 0.
     weight
-        Weight of each component in energies, shape (k,), 0 … 1.
+        Weight of each component in energies, shape (k,), above 0, at most 1.
+    test_weight
+        The same in tests of a symmetry, which ask for strong components first, shape (k,); None: `weight`.
+    spread
+        tr((W Σ)²) per real degree of freedom, W the weights of tests and Σ the noise covariance of the
+        components, for orders ≡ 0 … 11 mod 12, shape (n, 12). None: noise of components is independent.
+    doubt
+        Covariance of tr(W Σ) of these classes, because Σ is not known exactly, shape (12, 12). None: it is.
     """
 
     values: np.ndarray
     variance: np.ndarray
     order: np.ndarray
     weight: np.ndarray
+    test_weight: np.ndarray | None = None
+    spread: np.ndarray | None = None
+    doubt: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         k = len(self.order)
@@ -52,6 +70,15 @@ class Components:
 
     def __len__(self) -> int:
         return len(self.values)
+
+    def noise_spread(self) -> np.ndarray:
+        """`spread`, or its value for independent noise, shape (n, 12)."""
+        if self.spread is not None:
+            return self.spread
+        member = (self.order[:, None] % CLASSES == np.arange(CLASSES)).astype(self.variance.dtype)
+        weight = (self.weight if self.test_weight is None else self.test_weight).astype(self.variance.dtype)
+        squares: np.ndarray = np.square(weight * self.variance) @ member
+        return squares
 
     def raw_energy(self) -> np.ndarray:
         """Weighted |c|² with the noise in it, shape (n, k)."""
@@ -80,25 +107,33 @@ class ComponentBasis:
 
     Parameters
     ----------
-    order, weight
+    order, weight, test_weight
         As in `Components`, shape (k,).
     vectors
         Component = sum over rings of vectors · harmonics of its order, shape (k, ring).
-    noise_share
-        Part of a component's noise that comes from each ring, shape (k, ring); rows add up to 1.
-    ring_level
-        Order 0 of the mean pattern itself, shape (ring,), in the harmonics' units: a pattern's own level of
-        noise in a ring is 1 + (its order 0) / ring_level. None where noise does not follow the counts.
     static
-        Harmonics of the static background, shape (ring, order), taken off before anything else.
+        Harmonics taken off before anything else, shape (ring, order): those of the static background; in
+        order 0, which counts for the level of noise only, those of the mean pattern.
+    levels
+        Matrix from order 0 to the excess of the noise at each circle, shape (circle, ring), see `ring_noise`.
+        None where noise does not follow the counts; then each component has unit noise.
+    share
+        Part of a component's noise that comes from each circle, shape (k, circle); rows add up to 1.
+    spread
+        `Components.spread` is a quadratic form of the levels with this matrix, shape (12, circle, circle).
+    doubt
+        As in `Components`.
     """
 
     order: np.ndarray
     weight: np.ndarray
+    test_weight: np.ndarray
     vectors: np.ndarray
-    noise_share: np.ndarray
-    ring_level: np.ndarray | None
     static: np.ndarray
+    levels: np.ndarray | None = None
+    share: np.ndarray | None = None
+    spread: np.ndarray | None = None
+    doubt: np.ndarray | None = None
 
     @property
     def n_components(self) -> int:
@@ -129,14 +164,28 @@ class ComponentBasis:
             weights = self.vectors[np.ix_(columns, rings)].T.astype(real)
             values[:, columns] = harmonics[:, rings, m] @ weights
         values -= offset.astype(harmonics.dtype)
-        variance = np.ones(values.shape, real)
-        if self.ring_level is not None:
-            level = np.where(self.ring_level > 0, self.ring_level, np.inf).astype(real)
-            excess = np.maximum(harmonics[:, :, 0].real / level, MIN_LEVEL - 1)
-            variance += excess @ self.noise_share.T.astype(real)
+        variance, spread = np.ones(values.shape, real), None
+        if self.levels is not None and self.share is not None and self.spread is not None:
+            order0 = harmonics[:, :, 0].real - self.static[:, 0].real.astype(real)
+            excess = order0 @ self.levels.T.astype(real)
+            variance += excess @ self.share.T.astype(real)
+            level = np.maximum(1 + excess, 0)
+            spread = np.stack(
+                [np.sum((level @ matrix.astype(real)) * level, axis=1) for matrix in self.spread], axis=1
+            )
         if noise_factor is not None:
-            variance *= np.asarray(noise_factor, real)[:, None]
-        return Components(values=values, variance=variance, order=self.order, weight=self.weight)
+            factor = np.asarray(noise_factor, real)[:, None]
+            variance *= factor
+            spread = None if spread is None else spread * factor**2
+        return Components(
+            values=values,
+            variance=variance,
+            order=self.order,
+            weight=self.weight,
+            test_weight=self.test_weight,
+            spread=spread,
+            doubt=self.doubt,
+        )
 
     def of_blocks(
         self, blocks: Iterator[tuple[int, np.ndarray]], *, noise_factor: np.ndarray | None = None
@@ -148,31 +197,28 @@ class ComponentBasis:
             yield part, self.components(harmonics, noise_factor=factor)
 
 
-def component_basis(
-    moments: HarmonicsMoments,
-    noise: np.ndarray,
-    carried: np.ndarray,
-    *,
-    static: np.ndarray,
-    ring_level: np.ndarray | None,
-) -> ComponentBasis:
-    """Radial functions of all orders above 0 that rise above the noise, with their weights.
+def component_basis(plan: Plan, moments: HarmonicsMoments, *, static: np.ndarray) -> ComponentBasis:
+    """Radial functions of all orders above 0, with their weights.
 
     Parameters
     ----------
+    plan
+        Gives the noise.
     moments
         Of the harmonics of the scan.
-    noise
-        Noise covariance per real degree of freedom, shape (order, ring, ring).
-    carried
-        Which rings carry which orders, shape (ring, order), bool.
     static
         Harmonics of the static background, shape (ring, order); see `orbistem.harmonics.background`.
-    ring_level
-        See `ComponentBasis`.
     """
+    static = np.array(static, np.complex128)
+    static[:, 0] = moments.order0_mean
+    noise, carried = plan.noise, plan.grid.carried
+    split = ring_noise(plan)
     n_orders, n_rings = noise.shape[:2]
-    order, weight, vectors, share = [], [], [], []
+    order: list[int] = []
+    n_circles = 0 if split is None else len(split.solve)
+    weight, test_weight = [np.empty(0)], [np.empty(0)]
+    vectors, share = [np.empty((0, n_rings))], [np.empty((0, n_circles))]
+    spread, heard = np.zeros((CLASSES, n_circles, n_circles)), np.zeros((CLASSES, n_circles))
     for m in range(1, n_orders):
         rings = np.flatnonzero(carried[:, m])
         if not len(rings):
@@ -183,21 +229,30 @@ def component_basis(
         cross = np.outer(mean, still.conj())
         shift = (np.outer(still, still.conj()) - cross - cross.conj().T).real / 2
         values, radial = radial_functions(moments.second_moment[m][np.ix_(rings, rings)] + shift, g)
-        keep = values > noise_edge(len(values), moments.n, m)
-        for value, vector in zip(values[keep], radial[keep], strict=True):
-            whole, part = np.zeros(n_rings), np.zeros(n_rings)
-            whole[rings] = vector
-            part[rings] = vector * (g @ vector)
-            order.append(m)
-            weight.append((value - 1) / value)
-            vectors.append(whole)
-            share.append(part)
-    k = len(order)
+        signal = np.where(values > noise_edge(len(values), moments.n, m), np.maximum(values - 1, 0), 0)
+        whole = np.zeros((len(values), n_rings))
+        whole[:, rings] = radial
+        order += [m] * len(values)
+        weight.append(np.maximum(signal / (1 + signal), MIN_WEIGHT))
+        test_weight.append(np.maximum(NEARER * signal / (1 + NEARER * signal), MIN_TEST_WEIGHT))
+        vectors.append(whole)
+        if split is not None:
+            parts = split.split(whole, m)
+            own = np.einsum("jkk->kj", parts)
+            total = own.sum(axis=1)  # 1, but for the noise scale and for noise that pixels share
+            share.append(own / total[:, None])
+            heard[m % CLASSES] += test_weight[-1] @ share[-1]
+            root = np.sqrt(test_weight[-1] / total)
+            parts = (parts * root * root[:, None]).reshape(n_circles, -1)
+            spread[m % CLASSES] += parts @ parts.T
     return ComponentBasis(
         order=np.array(order, dtype=int),
-        weight=np.array(weight, dtype=np.float64),
-        vectors=np.array(vectors).reshape(k, n_rings),
-        noise_share=np.array(share).reshape(k, n_rings),
-        ring_level=ring_level,
-        static=np.asarray(static, np.complex128),
+        weight=np.concatenate(weight),
+        test_weight=np.concatenate(test_weight),
+        vectors=np.concatenate(vectors),
+        static=static,
+        levels=None if split is None else split.solve,
+        share=None if split is None else np.concatenate(share),
+        spread=None if split is None else spread,
+        doubt=None if split is None else heard @ split.error @ heard.T,
     )

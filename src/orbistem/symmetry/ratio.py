@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-MIN_SIGNIFICANCE = 3.0
+MIN_SIGNIFICANCE = 5.0
 """Energy less than so many standard errors above the noise has no share of anything: NaN."""
 
 
