@@ -1,0 +1,245 @@
+"""What a periodic crystal's pattern is at each position: plane waves of its lattice over the scan.
+
+Unlike positions of equal latents, this does not ask the position's own pattern which site it is, so a defect
+cannot pass for the site that it resembles most. It needs a scan that is periodic: the lattice is found in the
+power spectrum of the modes over the scan, refined by least squares, and used where it explains the patterns.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from orbistem.symmetry.expected import Expected
+from orbistem.symmetry.pooling import Layout
+
+__all__ = ["Lattice", "expect_on_lattice", "find_lattice"]
+
+PADDING = 4
+MIN_POSITIONS = 16
+"""Along each side of the grid: fewer hold no lattice that could be told from chance."""
+CANDIDATES = 12
+"""So many of the strongest peaks are tried as basis vectors."""
+ON_LATTICE_BINS = 0.6
+POINT_COST = 0.5
+"""A lattice pays for each of its points this share of the weakest power that makes a peak."""
+PEAK_SD = 8.0
+WAVE_SD = 3.0
+"""A wave is used if its power stands so far above noise."""
+MAX_WAVES = 400
+NEAR_ORIGIN = 1.6
+"""Frequencies within so many resolution steps of 0 are slow changes, not a lattice."""
+COLLINEAR = 0.2
+PRINCIPAL = 6
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Lattice:
+    """Plane waves of a scan.
+
+    Attributes
+    ----------
+    reciprocal
+        (2, 2) rows g1 and g2, (y, x), cycles per scan step.
+    waves
+        (wave, 2) integer multiples of them; the first is (0, 0).
+    """
+
+    reciprocal: np.ndarray
+    waves: np.ndarray
+
+    def design(self, grid_shape: tuple[int, int]) -> np.ndarray:
+        """Waves at all positions, (n, wave) complex."""
+        return _design(self.waves @ self.reciprocal, grid_shape)
+
+
+def find_lattice(
+    values: np.ndarray, layout: Layout, trusted: np.ndarray, *, noise: float, freedoms: float
+) -> Lattice | None:
+    """The lattice of a scan, or None where there is none.
+
+    Parameters
+    ----------
+    values
+        Modes (n, mode), complex.
+    layout
+        Where the positions lie.
+    trusted
+        (n,) bool: positions of the perfect crystal.
+    noise
+        Sum over modes of the noise variance of one pattern.
+    freedoms
+        Real degrees of freedom of the modes together.
+    """
+    shape = layout.grid_shape
+    if shape is None or min(shape) < MIN_POSITIONS:
+        return None
+    ny, nx = shape
+    inside = np.where(trusted[:, None], values - values[trusted].mean(axis=0), 0)
+    first = _first_principal(inside[trusted])
+    window = (
+        np.hanning(ny + 2)[1:-1, None] * np.hanning(nx + 2)[None, 1:-1] * trusted.reshape(shape)
+    ).astype(np.float32)
+    table = inside.reshape(ny, nx, -1) * window[..., None]
+    padded = (PADDING * ny, PADDING * nx)
+    power = np.zeros(padded)
+    for column in np.moveaxis(table, 2, 0):
+        power += np.abs(np.fft.fft2(column, padded)) ** 2
+    floor = noise * float(np.sum(window**2))
+    least = floor * (1 + PEAK_SD * np.sqrt(2 / freedoms))
+    peaks, strength = _peaks(power, shape, least)
+    basis = _basis(peaks, strength, layout, least=least)
+    if basis is None:
+        return None
+    refined = _refine(basis, inside @ first, shape, trusted)
+    waves = _multiples(refined)
+    if len(waves) > MAX_WAVES:
+        return None
+    lattice = Lattice(reciprocal=refined, waves=waves)
+    amplitude, covariance = _solve(lattice.design(shape), inside, trusted)
+    size = np.sum(np.abs(amplitude) ** 2, axis=1)
+    floor_of = noise * np.real(np.diag(covariance))
+    keep = size > floor_of * (1 + WAVE_SD * np.sqrt(2 / freedoms))
+    keep |= ~np.any(waves, axis=1)
+    if keep.sum() < 3:
+        return None
+    return Lattice(reciprocal=refined, waves=waves[keep])
+
+
+def expect_on_lattice(
+    lattice: Lattice,
+    modes: np.ndarray,
+    order: np.ndarray,
+    rings: np.ndarray,
+    *,
+    angle: np.ndarray | None,
+    reference: np.ndarray,
+    layout: Layout,
+) -> Expected:
+    """Residuals against the waves that fit the reference positions best; arguments as for `expect`."""
+    assert layout.grid_shape is not None
+    good = layout.usable
+    trusted = reference & good
+    design = lattice.design(layout.grid_shape)
+    clean = np.where(good[:, None], modes, 0)
+    amplitude, covariance = _solve(design, clean, trusted)
+    ring_amplitude, _ = _solve(design, np.where(good[:, None], rings, 0).astype(complex), trusted)
+    turn = np.zeros(len(modes)) if angle is None else np.where(good, np.nan_to_num(angle), 0.0)
+    phase = np.exp(1j * order[None, :] * turn[:, None]).astype(np.complex64)
+    left = np.where(good[:, None], clean - design @ amplitude, 0)
+    leverage = np.einsum("nw,wv,nv->n", design, covariance, design.conj(), optimize=True).real
+    return Expected(
+        residual=(left * phase).astype(np.complex64),
+        phase=phase,
+        rings=(design @ ring_amplitude).real,
+        spread=np.where(trusted, -leverage, leverage),
+        from_own_pattern=False,
+        waves=design,
+        wave_covariance=covariance,
+    )
+
+
+def _design(frequencies: np.ndarray, grid_shape: tuple[int, int]) -> np.ndarray:
+    along_y = np.exp(2j * np.pi * np.arange(grid_shape[0])[:, None] * frequencies[:, 0])
+    along_x = np.exp(2j * np.pi * np.arange(grid_shape[1])[:, None] * frequencies[:, 1])
+    return np.asarray((along_y[:, None] * along_x[None]).reshape(-1, len(frequencies)))
+
+
+def _solve(design: np.ndarray, values: np.ndarray, trusted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Amplitudes (wave, mode) by least squares, and their covariance for unit noise."""
+    rows = design[trusted]
+    gram = rows.conj().T @ rows
+    gram[np.diag_indices_from(gram)] += 1e-9 * len(rows)
+    covariance = np.linalg.inv(gram)
+    return covariance @ (rows.conj().T @ values[trusted]), covariance
+
+
+def _first_principal(values: np.ndarray) -> np.ndarray:
+    """Strongest directions (mode, few) of modes."""
+    _, axes = np.linalg.eigh(values.conj().T @ values)
+    return np.asarray(axes[:, ::-1][:, :PRINCIPAL])
+
+
+def _peaks(power: np.ndarray, shape: tuple[int, int], least: float) -> tuple[np.ndarray, np.ndarray]:
+    """Local maxima of a periodic spectrum above a level: frequencies (peak, 2) per step, and powers."""
+    from scipy.ndimage import maximum_filter
+
+    fy, fx = (np.fft.fftfreq(n) for n in power.shape)
+    slow = (np.abs(fy)[:, None] * shape[0] < NEAR_ORIGIN) & (np.abs(fx)[None, :] * shape[1] < NEAR_ORIGIN)
+    there = (power >= maximum_filter(power, size=2 * PADDING - 1, mode="wrap")) & (power > least) & ~slow
+    y, x = np.nonzero(there)
+    return np.stack([fy[y], fx[x]], axis=1), power[y, x]
+
+
+def _basis(peaks: np.ndarray, strength: np.ndarray, layout: Layout, *, least: float) -> np.ndarray | None:
+    """The lattice that holds most power for its number of points: two of the strongest peaks, then fitted."""
+    assert layout.grid_shape is not None
+    bins, steps = np.asarray(layout.grid_shape, float), np.asarray(layout.steps, float)
+    ranked = np.argsort(-strength)[:CANDIDATES]
+    farthest = float(np.linalg.norm(peaks[ranked] / steps, axis=1).max(initial=0))
+    best: tuple[float, np.ndarray] | None = None
+    for i, first in enumerate(ranked):
+        for second in ranked[i + 1 :]:
+            pair = _reduced(peaks[[first, second]], steps)
+            if pair is None:
+                continue
+            whole = np.round(peaks @ np.linalg.inv(pair))
+            on = (np.abs((peaks - whole @ pair) * bins).max(axis=1) < ON_LATTICE_BINS) & np.any(whole, axis=1)
+            area = abs(float(np.linalg.det(pair / steps)))
+            worth = float(strength[on].sum()) - POINT_COST * least * np.pi * farthest**2 / area
+            if best is None or worth > best[0]:
+                weight = np.sqrt(strength[on])[:, None]
+                fitted, *_ = np.linalg.lstsq(whole[on] * weight, peaks[on] * weight, rcond=None)
+                best = (worth, fitted)
+    return None if best is None else best[1]
+
+
+def _reduced(pair: np.ndarray, steps: np.ndarray) -> np.ndarray | None:
+    """The shortest two vectors of a lattice (Lagrange and Gauss); None for parallel ones."""
+    metric = pair / steps
+    lengths = np.linalg.norm(metric, axis=1)
+    if abs(np.linalg.det(metric)) < COLLINEAR * lengths[0] * lengths[1]:
+        return None
+    short, long = metric[np.argsort(lengths)]
+    for _ in range(32):
+        long = long - np.round(long @ short / (short @ short)) * short
+        if long @ long >= short @ short * (1 - 1e-9):
+            break
+        short, long = long, short
+    return np.asarray(np.stack([short, long]) * steps)
+
+
+def _refine(basis: np.ndarray, values: np.ndarray, shape: tuple[int, int], trusted: np.ndarray) -> np.ndarray:
+    """Move the basis until its waves explain most."""
+    from scipy.optimize import minimize
+
+    few = np.array([(h, k) for h in range(-2, 3) for k in range(-2, 3)])
+    few = few[np.abs(few @ basis).max(axis=1) < 0.5]
+    resolution = 1 / np.asarray(shape, float)
+
+    def left(shift: np.ndarray) -> float:
+        design = _design(few @ (basis + shift.reshape(2, 2) * resolution), shape)
+        amplitude, _ = _solve(design, values, trusted)
+        explained = np.sum((design[trusted].conj() * (values[trusted] @ amplitude.conj().T)).real)
+        return -float(explained)
+
+    start = np.zeros(4)
+    simplex = np.concatenate([start[None], 0.05 * np.eye(4)])
+    found = minimize(
+        left,
+        start,
+        method="Nelder-Mead",
+        options={"initial_simplex": simplex, "xatol": 1e-5, "fatol": 1e-9 * abs(left(start)), "maxfev": 300},
+    )
+    return np.asarray(basis + found.x.reshape(2, 2) * resolution)
+
+
+def _multiples(basis: np.ndarray) -> np.ndarray:
+    """All waves up to the resolution of the scan, (0, 0) first."""
+    reach = int(np.ceil(0.75 / np.sqrt(abs(np.linalg.det(basis))))) + 2
+    h, k = (table.ravel() for table in np.mgrid[-reach : reach + 1, -reach : reach + 1])
+    pairs = np.stack([h, k], axis=1)
+    frequency = pairs @ basis
+    pairs = pairs[np.abs(frequency).max(axis=1) < 0.5]
+    return np.asarray(pairs[np.argsort(np.abs(pairs).sum(axis=1), kind="stable")])

@@ -1,0 +1,246 @@
+"""`broken`: a defect stands out, a perfect crystal does not, and scores are standard normal."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.stats import kstest
+
+from orbistem.errors import OptionError, ShapeError
+from orbistem.symmetry.broken import BrokenOptions, find_broken
+from orbistem.symmetry.calibration import MaximumLaw, chi_square_score, discoveries, standardise
+from orbistem.symmetry.coarse import CoarseModes, coarse_modes
+from orbistem.symmetry.expected import expect
+from orbistem.symmetry.lattice import expect_on_lattice, find_lattice
+from orbistem.symmetry.pooling import Layout, Pool, correlation_length
+
+RINGS, ORDERS, SIDE = 6, 5, 40
+RECIPROCAL = np.array([[0.11, 0.03], [-0.02, 0.13]])  # cycles per step
+DEFECT = (20.0, 20.0)
+
+
+def make_modes() -> CoarseModes:
+    noise = np.repeat(np.eye(RINGS)[None], ORDERS, axis=0)
+    profile = np.array([9.0, 9, 9, 1, 1, 1])
+    return coarse_modes(noise, np.ones((RINGS, ORDERS), bool), ring_level=None, profile=profile, n_rings=3)
+
+
+def noise_of(rng: np.random.Generator, n: int) -> np.ndarray:
+    drawn = rng.standard_normal((n, RINGS, ORDERS)) + 1j * rng.standard_normal((n, RINGS, ORDERS))
+    drawn[:, :, 0] = drawn[:, :, 0].real
+    return drawn.astype(np.complex64)
+
+
+def crystal(rng: np.random.Generator, *, size: float) -> np.ndarray:
+    """Harmonics (n, ring, order) of a perfect crystal, without noise."""
+    y, x = np.divmod(np.arange(SIDE * SIDE), SIDE)
+    wave = np.exp(2j * np.pi * np.stack([y, x], axis=1) @ RECIPROCAL.T)
+    wave = np.concatenate([wave, wave[:, :1] * wave[:, 1:]], axis=1)
+    shape = (3, RINGS, ORDERS)
+    forth = size * (rng.standard_normal(shape) + 1j * rng.standard_normal(shape))
+    back = size * (rng.standard_normal(shape) + 1j * rng.standard_normal(shape))
+    back[..., 0] = forth[..., 0].conj()
+    return np.einsum("nw,wjm->njm", wave, forth) + np.einsum("nw,wjm->njm", wave.conj(), back)
+
+
+def distance() -> np.ndarray:
+    y, x = np.divmod(np.arange(SIDE * SIDE), SIDE)
+    return np.hypot(y - DEFECT[0], x - DEFECT[1])
+
+
+def judged(harmonics: np.ndarray, rng: np.random.Generator, **changes: object):
+    return find_broken(
+        harmonics,
+        make_modes(),
+        latent=None,
+        angle=None,
+        reference=np.ones(len(harmonics), bool),
+        layout=Layout.grid((SIDE, SIDE)),
+        rng=rng,
+        options=BrokenOptions(**changes),
+    )
+
+
+def test_a_defect_stands_out(rng):
+    clean = crystal(rng, size=0.5)
+    bump = np.exp(-0.5 * (distance() / 3) ** 2)[:, None, None] * np.ones((RINGS, ORDERS)) * 0.6
+    found = judged((clean + bump + noise_of(rng, SIDE**2)).astype(np.complex64), rng)
+    assert not found.expected.from_own_pattern  # the lattice was found
+    assert found.score[distance() < 3].min() > found.score[distance() > 15].max()
+    assert found.found[distance() < 3].all()
+    assert np.isfinite(found.threshold)
+
+
+def test_a_vacancy_of_scattering_stands_out(rng):
+    """Less of order 0 outside the bright disc only."""
+    clean = crystal(rng, size=0.5)
+    clean[:, 3:, 0] -= 0.8 * np.exp(-0.5 * (distance() / 3) ** 2)[:, None]
+    found = judged((clean + noise_of(rng, SIDE**2)).astype(np.complex64), rng)
+    assert found.score[distance() < 2].min() > found.score[distance() > 15].max()
+
+
+def test_a_perfect_crystal_scores_standard_normal(rng):
+    clean, scores, any_found = crystal(rng, size=0.5), [], 0
+    for _ in range(4):
+        found = judged((clean + noise_of(rng, SIDE**2)).astype(np.complex64), rng)
+        table = found.score.reshape(SIDE, SIDE)
+        step = int(np.ceil(3 * max(found.widths)))
+        scores.append(table[step // 4 :: step, step // 4 :: step].ravel())
+        any_found += bool(found.found.any())
+    assert kstest(np.concatenate(scores), "norm").pvalue > 1e-3
+    assert any_found <= 1  # 5 % each
+
+
+def test_unusable_positions_have_no_score(rng):
+    harmonics = (crystal(rng, size=0.5) + noise_of(rng, SIDE**2)).astype(np.complex64)
+    harmonics[7] = np.nan
+    found = judged(harmonics, rng)
+    assert np.isnan(found.score[7])
+    assert np.isfinite(np.delete(found.score, 7)).all()
+
+
+def test_too_few_reference_positions_is_said(rng):
+    harmonics = noise_of(rng, SIDE**2)
+    reference = np.zeros(SIDE**2, bool)
+    reference[:20] = True
+    found = find_broken(
+        harmonics,
+        make_modes(),
+        latent=None,
+        angle=None,
+        reference=reference,
+        layout=Layout.grid((SIDE, SIDE)),
+        rng=rng,
+    )
+    assert "--reference" in found.problem
+    assert np.isnan(found.score).all()
+
+
+def test_shapes_are_checked(rng):
+    with pytest.raises(ShapeError):
+        find_broken(
+            noise_of(rng, 4),
+            make_modes(),
+            latent=None,
+            angle=None,
+            reference=np.ones(3, bool),
+            layout=Layout.grid((2, 2)),
+            rng=rng,
+        )
+    with pytest.raises(OptionError):
+        BrokenOptions(widths=())
+    with pytest.raises(OptionError):
+        BrokenOptions(rate=0.0)
+
+
+def test_the_lattice_is_found_and_leaves_noise(rng):
+    modes, layout = make_modes(), Layout.grid((SIDE, SIDE))
+    harmonics = (crystal(rng, size=0.5) + noise_of(rng, SIDE**2)).astype(np.complex64)
+    values, everywhere = modes.of(harmonics), np.ones(SIDE**2, bool)
+    freedoms = float(modes.freedoms.sum())
+    lattice = find_lattice(values, layout, everywhere, noise=freedoms, freedoms=freedoms)
+    coordinates = RECIPROCAL @ np.linalg.inv(lattice.reciprocal)  # the same lattice: whole numbers, det ±1
+    assert np.allclose(coordinates, np.round(coordinates), atol=0.02)
+    assert abs(abs(np.linalg.det(np.round(coordinates))) - 1) < 1e-9
+    left = expect_on_lattice(
+        lattice,
+        values,
+        modes.order,
+        harmonics[:, :, 0].real.astype(float),
+        angle=None,
+        reference=everywhere,
+        layout=layout,
+    ).residual
+    assert np.sum(np.abs(left) ** 2, axis=1).mean() == pytest.approx(freedoms, rel=0.03)
+
+
+def test_noise_has_no_lattice(rng):
+    modes = make_modes()
+    freedoms = float(modes.freedoms.sum())
+    values = modes.of(noise_of(rng, SIDE**2))
+    layout = Layout.grid((SIDE, SIDE))
+    assert find_lattice(values, layout, np.ones(SIDE**2, bool), noise=freedoms, freedoms=freedoms) is None
+
+
+def test_positions_of_equal_latents_explain_each_other(rng):
+    """One kind of site, turned anyhow, over a static background: only noise is left."""
+    modes, n = make_modes(), SIDE**2
+    latent, angle = rng.uniform(-3, 3, (n, 1)), rng.uniform(0, 2 * np.pi, n)
+    shape = rng.standard_normal((2, len(modes.order)))
+    own = shape[0] + latent * shape[1]
+    static = np.where(modes.order > 0, 3.0 + 1j, 0)
+    drawn = modes.of(noise_of(rng, n))
+    values = own * np.exp(-1j * modes.order * angle[:, None]) + static + drawn
+    found = expect(
+        values,
+        modes.order,
+        np.zeros((n, RINGS)),
+        latent=latent,
+        angle=angle,
+        reference=np.ones(n, bool),
+        layout=Layout.grid((SIDE, SIDE)),
+        apart=3.0,
+        neighbours=80,
+    )
+    energy = np.sum(np.abs(found.residual) ** 2, axis=1).mean()
+    assert energy == pytest.approx(modes.freedoms.sum(), rel=0.06)
+
+
+def test_pooled_noise_is_known(rng):
+    usable = rng.random(30 * 20) > 0.2
+    pool = Pool(Layout.grid((30, 20), steps=(0.5, 0.7), usable=usable), 1.1)
+    drawn = np.stack([pool.mean(rng.standard_normal((600, 1)))[:, 0] for _ in range(400)])
+    stated = pool.variance(np.ones((600, 1)))[:, 0]
+    assert np.mean(drawn.var(axis=0) / stated) == pytest.approx(1, rel=0.05)
+    assert np.allclose(pool.mean(np.ones((600, 1))), 1)
+
+
+def test_pooling_on_a_list_equals_pooling_on_a_grid_inside(rng):
+    grid = Layout.grid((24, 24))
+    loose = Layout(positions=grid.positions, usable=grid.usable)
+    values = rng.standard_normal((576, 2))
+    inside = np.zeros((24, 24), bool)
+    inside[8:16, 8:16] = True
+    both = [Pool(layout, 1.5).mean(values)[inside.ravel()] for layout in (grid, loose)]
+    assert np.allclose(*both, atol=2e-3)  # the list ends at a circle, the grid at a square
+
+
+def test_correlation_length_of_a_wave(rng):
+    """cos falls to a half after a sixth of its period."""
+    y, x = np.divmod(np.arange(3600), 60)
+    values = np.stack([np.exp(2j * np.pi * y / 18), np.exp(2j * np.pi * x / 18)], axis=1)
+    length = correlation_length(values, Layout.grid((60, 60)), noise=0.0)
+    assert 3.0 <= length <= 4.0  # one of two waves changes: cut at LONGEST_STEPS
+
+
+def test_scores_of_chi_square_are_standard_normal(rng):
+    drawn = rng.chisquare(20, 20_000) * 3
+    score = chi_square_score(drawn, np.array(60.0), np.array(9 * 40.0))
+    assert kstest(score, "norm").statistic < 0.02
+
+
+def test_standardise_keeps_what_chance_explains(rng):
+    score = rng.standard_normal(400)
+    assert np.array_equal(standardise(score, np.ones(400, bool), independent=400.0), score)
+    wide = standardise(4 * score + 3, np.ones(400, bool), independent=400.0)
+    assert abs(np.median(wide)) < 1e-9
+    assert 0.8 < wide.std() < 1.2
+
+
+def test_the_law_of_the_maximum(rng):
+    law = MaximumLaw(drawn=rng.standard_normal((60_000, 5)).max(axis=1))
+    score = law.score(rng.standard_normal((5000, 5)).max(axis=1))
+    assert kstest(score, "norm").statistic < 0.03
+    assert np.isnan(law.score(np.array([np.nan])))[0]
+    assert np.all(np.diff(law.score(np.linspace(-2, 50, 200))) >= 0)
+
+
+def test_discoveries_of_nothing_and_of_something(rng):
+    flags, threshold = discoveries(np.array([np.nan, -1.0, 0.0]), rate=0.05)
+    assert not flags.any()
+    assert np.isinf(threshold)
+    score = np.concatenate([rng.standard_normal(900), np.full(100, 6.0)])
+    flags, threshold = discoveries(score, rate=0.05)
+    assert flags[-100:].all()
+    assert flags[:900].sum() <= 20
+    assert threshold <= 6
