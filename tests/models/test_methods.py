@@ -50,7 +50,8 @@ def test_the_protocol(name, given):
     assert ((found.angle >= 0) & (found.angle < 2 * np.pi)).all()
     drawn = model.decode(found.z, found.angle)
     assert drawn.shape == given.frames.shape
-    assert np.allclose(model.predict(given.frames), drawn, rtol=1e-3)
+    if name not in ("pca", "ica"):  # these take the noise out of their scores
+        assert np.allclose(model.predict(given.frames), drawn, rtol=1e-3)
     assert lobes.explained(given, model) > EXPLAINED[name]
 
 
@@ -97,6 +98,18 @@ def test_pca_has_unit_noise(given):
     draws = rng.poisson(np.repeat(given.clean[:1], 1000, axis=0))
     found = model.encode(draws)
     assert np.allclose(found.z.std(axis=0), found.z_sd[0], rtol=0.15)
+
+
+@pytest.mark.parametrize("name", ["pca", "ica"])
+def test_predictions_of_faint_patterns_are_no_worse_than_the_mean(name, rng):
+    faint = lobes.make(rng, dose=3e3)
+    model = fit(name, faint)
+    apart = (
+        (model.decode(model.encode(faint.frames).z, np.zeros(160)) - faint.clean) * faint.plan.weight
+    ) ** 2
+    signal = ((faint.clean - faint.plan.clean_mean) * faint.plan.weight) ** 2
+    assert lobes.explained(faint, model) > 1 - apart.sum() / signal.sum()
+    assert lobes.explained(faint, model) > 0
 
 
 def test_pixels_return(given):

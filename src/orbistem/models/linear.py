@@ -112,9 +112,17 @@ class LinearModel:
         return self._space.electrons(images.reshape(-1, *self._space.plan.detector_shape))
 
     def predict(self, frames: np.ndarray) -> np.ndarray:
-        """Electrons (n, ky, kx) that the components draw of patterns."""
-        found = self.encode(frames)
-        return self.decode(found.z, found.angle)
+        """Electrons (n, ky, kx) of patterns; of PCA and ICA the posterior mean, with the noise taken out.
+
+        Where noise has variance 1, the best linear guess of a score is it times its share of signal (Wiener).
+        """
+        if self._options.kind not in ("pca", "ica"):
+            found = self.encode(frames)
+            return self.decode(found.z, found.angle)
+        images = self._space.images(frames).reshape(len(frames), -1).astype(np.float64)
+        axes, mean = self._arrays["axes"], self._arrays["mean"]
+        kept = ((images - mean) @ axes.T * self._arrays["share"]) @ axes + mean
+        return self._space.electrons(kept.reshape(-1, *self._space.plan.detector_shape))
 
     def state(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """Arrays and plain values; see `StoredModel`."""
@@ -150,7 +158,15 @@ def _fit_pca(images: np.ndarray, rank: int, seed: int) -> dict[str, np.ndarray]:
     found = PCA(n_components=rank, svd_solver="randomized", random_state=seed).fit(images)
     components = np.asarray(found.components_, np.float64)
     mean = np.asarray(found.mean_, np.float64)
-    return {"origin": mean, "mean": mean, "read": components.T, "components": components}
+    spread = np.maximum(np.asarray(found.explained_variance_, np.float64), 1e-12)
+    return {
+        "origin": mean,
+        "mean": mean,
+        "read": components.T,
+        "components": components,
+        "axes": components,
+        "share": np.maximum(1 - 1 / spread, 0),  # signal over signal and noise, whose variance is 1
+    }
 
 
 def _as_ica(
@@ -172,6 +188,8 @@ def _as_ica(
         "mean": pca["mean"],
         "read": pca["read"] @ ica.components_.T,
         "components": ica.mixing_.T @ pca["components"],
+        "axes": pca["axes"],
+        "share": pca["share"],
     }
 
 

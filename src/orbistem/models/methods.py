@@ -161,7 +161,7 @@ METHODS: tuple[Method, ...] = (
     Method(name="com", title="centre of mass", invariant=True, fit=_com),
     Method(
         name="harmonics",
-        title="|harmonics| + PCA",
+        title="sizes of harmonics + PCA",
         invariant=True,
         fit=partial(_invariants, kind="harmonics"),
     ),
