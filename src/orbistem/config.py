@@ -74,6 +74,8 @@ class PrepareOptions:
         "total" divides each pattern by its total: for a beam that drifts.
     background
         File with a vacuum pattern (ky, kx), in counts, as static background; see also ``model.background``.
+    scan_rotation_deg
+        Azimuth of the scan's +x axis in the detector's axes, degrees: noted in the maps, nothing is turned.
     reference
         Region y0, y1, x0, x1 (ends excluded) of the scan against which `orientation` is measured.
     """
@@ -82,6 +84,7 @@ class PrepareOptions:
     whiten: Literal["auto", "poisson", "sqrt"] = "auto"
     normalise: Literal["none", "total"] = "none"
     background: str | None = None
+    scan_rotation_deg: float | None = None
     reference: tuple[int, int, int, int] | None = None
 
     def __post_init__(self) -> None:
@@ -92,6 +95,11 @@ class PrepareOptions:
         if self.centre_px is not None and not all(math.isfinite(value) for value in self.centre_px):
             raise OptionError(
                 f"centre_px: want two finite numbers (y, x), got {self.centre_px}; correct them"
+            )
+        if self.scan_rotation_deg is not None and not math.isfinite(self.scan_rotation_deg):
+            raise OptionError(
+                f"scan_rotation_deg: want a finite number, got {self.scan_rotation_deg}; "
+                "leave it out if unknown"
             )
         if self.reference is not None:
             y0, y1, x0, x1 = self.reference

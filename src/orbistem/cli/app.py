@@ -22,6 +22,7 @@ from orbistem.cli.demo import demo_command
 from orbistem.cli.fit import fit_command
 from orbistem.cli.info import info_command
 from orbistem.cli.simulate import simulate_command
+from orbistem.cli.symmetry import symmetry_command
 from orbistem.cli.transform import transform_command
 from orbistem.cli.verify import verify_command
 from orbistem.durable import disk_error
@@ -96,6 +97,7 @@ for _name, _command in (
     ("simulate", simulate_command),
     ("fit", fit_command),
     ("transform", transform_command),
+    ("symmetry", symmetry_command),
     ("compare", compare_command),
     ("verify", verify_command),
 ):

@@ -21,6 +21,7 @@ from orbistem.cli.options import (
     OutputFolder,
     Overwrite,
     Positions,
+    ScanRotation,
     Shape,
     SourceFile,
     open_with,
@@ -69,6 +70,7 @@ def fit_command(
             help="Region of the scan that orientations are measured against.", metavar="Y0,Y1,X0,X1"
         ),
     ] = None,
+    scan_rotation: ScanRotation = None,
     seed: Annotated[int | None, typer.Option(help="Seed of all that is random (default 0).")] = None,
     dataset: Dataset = None,
     positions: Positions = None,
@@ -110,6 +112,7 @@ def fit_command(
         normalise=normalise,
         centre=centre,
         reference=reference,
+        scan_rotation=scan_rotation,
         seed=seed,
     )
     recover(output)
@@ -169,6 +172,7 @@ def _with_fit_options(
     normalise: str | None,
     centre: str | None,
     reference: str | None,
+    scan_rotation: float | None,
     seed: int | None,
 ) -> FitConfig:
     from orbistem.errors import OptionError
@@ -178,14 +182,41 @@ def _with_fit_options(
         raise OptionError(
             f"group: want SO2, got {group}; other groups are not available yet, leave out --group"
         )
-    model: dict[str, Any] = {}
     if latent_dim is not None:
-        model["net"] = replace(options.model.net, latent_dim=latent_dim)
+        net = replace(options.model.net, latent_dim=latent_dim)
+        options = options.replace(model=replace(options.model, net=net))
+    options = with_prepare_options(
+        options,
+        background=background,
+        whiten=whiten,
+        normalise=normalise,
+        centre=centre,
+        reference=reference,
+        scan_rotation=scan_rotation,
+    )
+    return options if seed is None else options.replace(seed=seed)
+
+
+def with_prepare_options(
+    options: FitConfig,
+    *,
+    background: str | None,
+    whiten: str | None,
+    normalise: str | None,
+    centre: str | None,
+    reference: str | None,
+    scan_rotation: float | None,
+) -> FitConfig:
+    """The configuration with what was given about the steps before the model."""
+    from orbistem.errors import OptionError
+
+    model: dict[str, Any] = {}
     prepare: dict[str, Any] = {
         "whiten": whiten,
         "normalise": normalise,
         "centre_px": None if centre is None else parse_numbers("centre", centre, (2,), float),
         "reference": None if reference is None else parse_numbers("reference", reference, (4,), int),
+        "scan_rotation_deg": scan_rotation,
     }
     if background in BACKGROUNDS:
         model["background"] = background
@@ -196,8 +227,7 @@ def _with_fit_options(
             )
         model["background"] = "none"
         prepare["background"] = background
-    options = options.replace(
+    return options.replace(
         model=replace(options.model, **{k: v for k, v in model.items() if v is not None}),
         prepare=replace(options.prepare, **{k: v for k, v in prepare.items() if v is not None}),
     )
-    return options if seed is None else options.replace(seed=seed)

@@ -26,6 +26,15 @@ OutputFolder = Annotated[
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a run that is already in DIR.")]
 
+ScanRotation = Annotated[
+    float | None,
+    typer.Option(
+        "--scan-rotation",
+        help="Azimuth of the scan's +x axis on the detector, degrees; noted in the maps, nothing is turned.",
+        metavar="DEG",
+    ),
+]
+
 _READING = "How the file is read"
 Dataset = Annotated[
     str | None, typer.Option(help="Key inside HDF5, Zarr or npz.", metavar="PATH", rich_help_panel=_READING)

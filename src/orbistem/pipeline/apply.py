@@ -17,6 +17,7 @@ from orbistem.harmonics.whitening import WhiteningChoice
 from orbistem.metrics import active_latents, active_units
 from orbistem.pipeline.certificate import certify
 from orbistem.pipeline.compile_cache import use_compile_cache
+from orbistem.pipeline.descriptors import describe_symmetry, find_scan_frame, symmetry_words
 from orbistem.pipeline.examples import build_examples
 from orbistem.pipeline.fit import (
     Stopwatch,
@@ -154,7 +155,13 @@ def transform(
             run["certificate"] = {
                 name: getattr(certificate, name) for name in certificate.__dataclass_fields__
             }
-            maps = build_maps(scan, prepared, encoding=encoding, active=active)
+            descriptors = describe_symmetry(
+                model.plan, store, config=config, totals=prepared.electrons, given=None
+            )
+            frame = find_scan_frame(scan, prepared, scan_rotation_deg=config.prepare.scan_rotation_deg)
+            maps = build_maps(
+                scan, prepared, encoding=encoding, active=active, descriptors=descriptors, frame=frame
+            )
             examples = build_examples(scan, model.plan, model=model, encoding=encoding, active=active)
             with write_aside(place.directory / "maps.nc") as aside:
                 maps.to_netcdf(aside, engine="h5netcdf")
@@ -167,6 +174,8 @@ def transform(
             "words": [
                 f"{moments.n} of {scan.n_positions} patterns were used.",
                 f"The model of {trained.directory or 'another scan'} was applied; nothing was trained.",
+                *frame.words,
+                *symmetry_words(descriptors),
             ],
             "problems": list(scan.provenance.warnings),
         }

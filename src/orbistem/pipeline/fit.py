@@ -16,18 +16,21 @@ import numpy as np
 
 from orbistem.config import FitConfig
 from orbistem.durable import atomic_write_text, write_aside
+from orbistem.harmonics.store import open_store
 from orbistem.io import open_scan
 from orbistem.io.checksum import array_checksum
 from orbistem.pipeline.certificate import certify
 from orbistem.pipeline.compile_cache import use_compile_cache
+from orbistem.pipeline.descriptors import describe_symmetry, find_scan_frame, symmetry_words
 from orbistem.pipeline.examples import build_examples
 from orbistem.pipeline.maps import build_maps
 from orbistem.pipeline.orientation import measure_orientation, reference_positions
 from orbistem.pipeline.preparation import Preparation, block_size_for, prepare
 from orbistem.pipeline.readout import with_readout
 from orbistem.pipeline.record import describe_basis, describe_run, file_checksums, write_run
-from orbistem.pipeline.reduction import Reduced, reduce, resume_reduced, save_reduced
+from orbistem.pipeline.reduction import STORE_NAME, Reduced, reduce, resume_reduced, save_reduced
 from orbistem.pipeline.training import NOTHING_TRAINED, describe_training, train_model
+from orbistem.pipeline.vacuum import vacuum_harmonics
 from orbistem.pipeline.workplace import Workplace, open_workplace
 from orbistem.progress import Progress, Silent
 from orbistem.report import write_report
@@ -147,7 +150,9 @@ def _fit(
         prepared = prepare(scan, config, runner=runner, block_size=block_size, progress=progress)
     run = describe_run(scan, config, prepared, checksum=checksum)
     words, problems = list(prepared.words), list(prepared.problems)
-    training = NOTHING_TRAINED
+    training, descriptors = NOTHING_TRAINED, None
+    frame = find_scan_frame(scan, prepared, scan_rotation_deg=config.prepare.scan_rotation_deg)
+    words += frame.words
     if prepared.trainable:
         good = np.asarray(prepared.usable).reshape(scan.scan_shape)
         scan = scan.replace(measured=scan.measured & good)
@@ -158,7 +163,15 @@ def _fit(
             training = train_model(
                 reduced, prepared, config, checkpoint=place.state / "training", progress=progress
             )
-        words += [*reduced.words, *training.words]
+        with clock.step("map"), blas_of_one_thread():
+            descriptors = describe_symmetry(
+                reduced.plan,
+                open_store(place.directory / STORE_NAME),
+                config=config,
+                totals=prepared.electrons,
+                given=vacuum_harmonics(reduced.plan, config),
+            )
+        words += [*reduced.words, *training.words, *symmetry_words(descriptors)]
         problems += training.problems
         run["basis"] = describe_basis(reduced.basis)
         run["noise"]["unit_variance"] = reduced.basis.noise_level
@@ -180,7 +193,13 @@ def _fit(
         if where is not None and training.encoding is not None:
             orientation = measure_orientation(training.encoding, where)
         maps = build_maps(
-            scan, prepared, encoding=training.encoding, active=training.active, orientation=orientation
+            scan,
+            prepared,
+            encoding=training.encoding,
+            active=training.active,
+            orientation=orientation,
+            descriptors=descriptors,
+            frame=frame,
         )
         examples = build_examples(
             scan, prepared.plan, model=training.model, encoding=training.encoding, active=training.active

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from orbistem.metrics import active_latents
 from orbistem.models.protocol import Encoding
+from orbistem.pipeline.descriptors import Descriptors, ScanFrame
 from orbistem.pipeline.orientation import Orientation
 from orbistem.pipeline.preparation import Preparation
 from orbistem.scan import Scan
@@ -107,6 +108,8 @@ def build_maps(
     encoding: Encoding | None,
     active: tuple[bool, ...] = (),
     orientation: Orientation | None = None,
+    descriptors: Descriptors | None = None,
+    frame: ScanFrame | None = None,
 ) -> xr.Dataset:
     """All maps of a run.
 
@@ -122,6 +125,10 @@ def build_maps(
         Which latents carry information.
     orientation
         Where a reference region was given.
+    descriptors
+        Maps of symmetry.
+    frame
+        How the scan lies against the detector.
     """
     import xarray as xr
 
@@ -158,7 +165,19 @@ def build_maps(
             whole.reshape(*shape, *values.shape[1:]),
             {"units": units.get(name, "1"), "long_name": LONG_NAMES[name]},
         )
-    maps = xr.Dataset(variables, coords=coordinates, attrs=_attributes(scan, prepared))
+    for variable, values in () if descriptors is None else descriptors.maps:
+        whole = np.where(_like(prepared.usable, values), values, np.nan).astype(np.float32)
+        own_dims = dims if variable.dim is None else (*dims, variable.dim)
+        if variable.dim is not None:
+            coordinates[variable.dim] = (variable.dim, np.array(variable.labels), {"units": "1"})
+        words = {"units": variable.units, "long_name": variable.long_name}
+        variables[variable.name] = (
+            own_dims,
+            whole.reshape(*shape, *values.shape[1:]),
+            words | {name: _plain(value) for name, value in variable.attributes.items()},
+        )
+    attributes = _attributes(scan, prepared) | (frame or ScanFrame()).attributes()
+    maps = xr.Dataset(variables, coords=coordinates, attrs=attributes)
     if encoding is not None:
         maps["latent"].attrs["active"] = np.array(active, dtype=np.int8)
     if orientation is not None:
@@ -188,7 +207,6 @@ def scan_coordinates(scan: Scan) -> tuple[tuple[str, ...], dict[str, Any]]:
 def _attributes(scan: Scan, prepared: Preparation) -> dict[str, Any]:
     plan = prepared.plan
     attributes: dict[str, Any] = {
-        "scan_rotation_rad": 0.0,
         "whitening": plan.whitening,
         "centre_px": np.array(plan.centre_px),
         "gain": float("nan") if plan.gain is None else float(plan.gain),
@@ -200,6 +218,10 @@ def _attributes(scan: Scan, prepared: Preparation) -> dict[str, Any]:
             "a_units": scan.scan_axes[-1].units,
         }
     return attributes
+
+
+def _plain(value: Any) -> Any:
+    return np.array(value) if isinstance(value, tuple) else value
 
 
 def _like(usable: NDArray[np.bool_], values: Floats) -> NDArray[np.bool_]:

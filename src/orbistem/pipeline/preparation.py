@@ -63,6 +63,12 @@ class Preparation:
     problems: tuple[str, ...] = field(default=())
 
     @property
+    def electrons(self) -> NDArray[np.float64]:
+        """Total of each pattern over the pixels that the pass has read, electrons, (n,)."""
+        offset = self.plan.offset * float(np.isfinite(self.moments.mean).sum())
+        return (self.moments.totals - offset) / (self.plan.gain or 1.0)
+
+    @property
     def usable(self) -> NDArray[np.bool_]:
         """Which positions enter everything that follows, (n,) in flat scan order."""
         return self.moments.usable

@@ -11,14 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orbistem.config import FitConfig
-from orbistem.errors import OptionError
-from orbistem.io import open_scan
 from orbistem.metrics import active_units
 from orbistem.models.orbit import OrbitVAE
 from orbistem.models.protocol import Encoding, Restart, TrainingReport
 from orbistem.pipeline.maps import sort_latents
 from orbistem.pipeline.preparation import Preparation, as_sentence
 from orbistem.pipeline.reduction import Reduced
+from orbistem.pipeline.vacuum import vacuum_harmonics
 from orbistem.plan import Plan
 from orbistem.progress import Progress
 from orbistem.result import TrainedModel
@@ -196,21 +195,10 @@ def _listed(texts: Any) -> tuple[str, ...]:
 
 def _background(plan: Plan, config: FitConfig, reduced: Reduced) -> NDArray[np.complex64] | None:
     """Coefficients of a given vacuum pattern, scaled to the total of the mean; order 0 stays."""
-    if config.prepare.background is None:
+    vacuum = vacuum_harmonics(plan, config)
+    if vacuum is None:
         return None
-    scan = open_scan(config.prepare.background)
-    if scan.detector_shape != plan.detector_shape:
-        raise OptionError(
-            f"background: want a pattern of {plan.detector_shape}, got {scan.detector_shape}; "
-            "give one from the same detector"
-        )
-    vacuum = np.zeros(plan.detector_shape)
-    for block in scan.iter_blocks(scan.choose_block_size(2**27)):
-        vacuum += block.frames.sum(axis=0, dtype=np.float64)
-    use = plan.pixel_valid
-    vacuum *= plan.mean[use].sum() / max(float(vacuum[use].sum()), np.finfo(float).tiny)
-    counts = (vacuum * (plan.gain or 1.0) + plan.offset)[None]
-    kept = reduced.basis.coefficients(plan.harmonics(counts.astype(np.float32)))[0]
+    kept = reduced.basis.coefficients(vacuum[None])[0]
     return np.where(np.asarray(reduced.basis.order) > 0, kept, 0).astype(np.complex64)
 
 

@@ -28,7 +28,16 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.image import AxesImage
 
-__all__ = ["angle_map", "colour_wheel", "latents_beside_counts", "plain_text", "scalar_map", "style_axes"]
+__all__ = [
+    "angle_map",
+    "colour_wheel",
+    "draw_colours",
+    "finish_map",
+    "latents_beside_counts",
+    "plain_text",
+    "scalar_map",
+    "style_axes",
+]
 
 Kind = Literal["even", "signed", "ratio", "counts"]
 Floats = npt.NDArray[np.float64]
@@ -100,7 +109,8 @@ def angle_map(
     """Draw an angle over the scan: hue is the direction, opacity the certainty.
 
     Angles are reduced by 2π/angle_order, so that the equivalent directions of a threefold site get one
-    colour. Positions without a preferred angle (order 0) are transparent, missing ones grey.
+    colour; a line, which is the same after half a turn, has the attribute ``order`` = 2. Positions without a
+    preferred angle (order 0) are transparent, missing ones grey.
 
     Parameters
     ----------
@@ -116,7 +126,8 @@ def angle_map(
         Whether to draw the colour wheel beside the map.
     """
     sd = maps[f"{name}_sd"].values if f"{name}_sd" in maps else None
-    order = maps[f"{name}_order"].values if f"{name}_order" in maps else np.ones(maps[name].shape)
+    everywhere = float(maps[name].attrs.get("order", 1))
+    order = maps[f"{name}_order"].values if f"{name}_order" in maps else np.full(maps[name].shape, everywhere)
     layout = scan_layout(maps)
     colours = angle_colours(maps[name].values, angle_sd_rad=sd, angle_order=order)
     drawn = _draw(ax, layout, colours=colours)
@@ -223,6 +234,16 @@ def style_axes(ax: Axes) -> None:
     ax.xaxis.label.set(fontsize=8.5, color=TEXT_COLOUR)
     ax.yaxis.label.set(fontsize=8.5, color=TEXT_COLOUR)
     ax.title.set(fontsize=9.5, color=TEXT_COLOUR)
+
+
+def draw_colours(ax: Axes, layout: ScanLayout, colours: Floats) -> AxesImage | Collection:
+    """Colours (…, 4), red, green, blue and opacity, over the scan; transparent ones show as not measured."""
+    return _draw(ax, layout, colours=colours)
+
+
+def finish_map(ax: Axes, layout: ScanLayout, title: str) -> None:
+    """Labels, title and frame of a map."""
+    _finish(ax, layout, title)
 
 
 def _draw(

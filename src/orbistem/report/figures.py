@@ -13,6 +13,7 @@ from orbistem.plot.latent import latent_plane, manifold
 from orbistem.plot.layout import scan_layout, unit_label
 from orbistem.plot.maps import Kind, active_latents, angle_map, scalar_map
 from orbistem.plot.patterns import centre_cross, mask_overlay, pattern
+from orbistem.plot.point_groups import point_group_map
 from orbistem.plot.training import eigenvalue_spectrum, evidence_curves
 from orbistem.report.files import RunFiles, number, numbers, section
 from orbistem.report.history import evidence_history, per_order
@@ -58,7 +59,7 @@ class MapView:
 
     name: str
     group: Literal["fit", "beam", "symmetry"]
-    kind: Kind | Literal["angle"]
+    kind: Kind | Literal["angle", "group"]
     title: str
     caption: str = ""
 
@@ -102,9 +103,34 @@ MAP_VIEWS: tuple[MapView, ...] = (
     ),
     MapView(name="orientation", group="symmetry", kind="angle", title="Orientation"),
     MapView(name="handedness", group="symmetry", kind="signed", title="Handedness"),
-    MapView(name="n_fold", group="symmetry", kind="even", title="Share of n-fold symmetry"),
-    MapView(name="mirror", group="symmetry", kind="even", title="Mirror correlation"),
-    MapView(name="mirror_angle", group="symmetry", kind="angle", title="Mirror axis"),
+    MapView(
+        name="point_group",
+        group="symmetry",
+        kind="group",
+        title="Point group",
+        caption="The largest one that agrees with the noise. White: too little signal to tell.",
+    ),
+    MapView(
+        name="n_fold",
+        group="symmetry",
+        kind="even",
+        title="Share of n-fold symmetry",
+        caption="1: the turn changes nothing; about 1/order by chance. Grey: no signal.",
+    ),
+    MapView(
+        name="mirror",
+        group="symmetry",
+        kind="even",
+        title="Mirror correlation",
+        caption="1: the pattern is its own mirror image about the best line.",
+    ),
+    MapView(
+        name="mirror_angle",
+        group="symmetry",
+        kind="angle",
+        title="Mirror line",
+        caption="Its azimuth; a line is the same after half a turn. The paler, the less certain.",
+    ),
 )
 
 
@@ -147,11 +173,15 @@ def map_pictures(files: RunFiles, group: str) -> list[Picture]:
         if not np.issubdtype(variable.dtype, np.number) or not np.isfinite(variable.values).any():
             continue
         layers: list[int | None] = [None]
-        if variable.ndim > files.maps["dose"].ndim if "dose" in files.maps else False:
-            layers = list(range(variable.shape[-1]))
+        if "dose" in files.maps and variable.ndim > files.maps["dose"].ndim:
+            layers = [
+                layer for layer in range(variable.shape[-1]) if np.isfinite(variable.values[..., layer]).any()
+            ]
         for layer in layers:
             fig, ax = _map_axes(files)
-            if view.kind == "angle":
+            if view.kind == "group":
+                point_group_map(ax, files.maps, title="")
+            elif view.kind == "angle":
                 angle_map(ax, files.maps, name=view.name, title="")
             else:
                 scalar_map(ax, files.maps, view.name, index=layer, kind=view.kind, title="")

@@ -49,6 +49,12 @@ CERTIFICATE_MEANING = {
 }
 
 GLOSSARY = {
+    "point group": "The turns and mirrors that leave a pattern as it is, up to its noise: C3 has threefold "
+    "turns, D3 three mirrors as well. Given is the largest of the ten groups of the plane that agrees with "
+    "the noise and whose absence would have been noticed; its p value says how often noise alone would look "
+    "as bad. Thickness, mistilt and a centre that is off break symmetries, too.",
+    "n-fold symmetry": "Its share is the part of the pattern's energy in angular orders that are multiples "
+    "of n, after the static background is taken off and without the energy of the noise.",
     "latent": "A number that says what the local structure is, whichever way it is turned. Positions with "
     "equal latents look alike after rotation. The latents of a perfect crystal repeat with its symmetry; "
     "whatever leaves that pattern is broken symmetry.",

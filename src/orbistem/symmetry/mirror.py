@@ -170,6 +170,7 @@ MIRROR = Descriptor(
             name="mirror_angle",
             long_name="azimuth of the best mirror line, from +kx to +ky, modulo π",
             units="rad",
+            attributes={"order": 2},
         ),
         Variable(name="mirror_angle_sd", long_name="standard error of mirror_angle", units="rad"),
     ),

@@ -1,0 +1,107 @@
+"""`orbistem symmetry FILE -o DIR`: the symmetry of every pattern, without training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from orbistem.cli.console import current
+from orbistem.cli.fit import report_result, with_prepare_options
+from orbistem.cli.options import (
+    Dataset,
+    DType,
+    FrameGap,
+    Gain,
+    Mask,
+    Memory,
+    NThreads,
+    Offset,
+    OutputFolder,
+    Overwrite,
+    Positions,
+    ScanRotation,
+    Shape,
+    SourceFile,
+    open_with,
+    with_file_options,
+)
+
+
+def symmetry_command(
+    source: SourceFile,
+    output: OutputFolder,
+    config: Annotated[Path | None, typer.Option(help="Options from a TOML file.", metavar="TOML")] = None,
+    overwrite: Overwrite = False,
+    scheduler: Annotated[
+        str | None, typer.Option(help="Read on the workers of a Dask scheduler.", metavar="tcp://HOST:PORT")
+    ] = None,
+    background: Annotated[
+        str | None,
+        typer.Option(
+            help="Static background, taken off first: mean of the scan (default), azimuthal, none, or FILE.",
+            metavar="NAME|FILE",
+        ),
+    ] = None,
+    whiten: Annotated[str | None, typer.Option(help="auto (default), poisson or sqrt.")] = None,
+    normalise: Annotated[
+        str | None, typer.Option(help="none (default), or total: for a beam that drifts.")
+    ] = None,
+    centre: Annotated[
+        str | None, typer.Option(help="Pattern centre in pixels, else found.", metavar="Y,X")
+    ] = None,
+    scan_rotation: ScanRotation = None,
+    dataset: Dataset = None,
+    positions: Positions = None,
+    shape: Shape = None,
+    dtype: DType = None,
+    offset: Offset = None,
+    frame_gap: FrameGap = None,
+    mask: Mask = None,
+    gain: Gain = None,
+    memory: Memory = None,
+    threads: NThreads = None,
+) -> None:
+    """Measure the symmetry of every pattern, without training: maps and report in DIR."""
+    from orbistem.config import FitConfig
+    from orbistem.durable import recover
+    from orbistem.pipeline.symmetry import measure_symmetry
+    from orbistem.pipeline.workplace import check_free
+    from orbistem.stream import Distributed
+
+    options = with_file_options(
+        FitConfig() if config is None else FitConfig.load(config),
+        dataset=dataset,
+        positions=positions,
+        shape=shape,
+        dtype=dtype,
+        offset=offset,
+        frame_gap=frame_gap,
+        mask=mask,
+        gain=gain,
+        memory=memory,
+        threads=threads,
+    )
+    options = with_prepare_options(
+        options,
+        background=background,
+        whiten=whiten,
+        normalise=normalise,
+        centre=centre,
+        reference=None,
+        scan_rotation=scan_rotation,
+    )
+    recover(output)
+    check_free(output, overwrite=overwrite)
+    scan = open_with(source, options)
+    with current().progress() as progress:
+        result = measure_symmetry(
+            scan,
+            directory=output,
+            config=options,
+            runner=None if scheduler is None else Distributed(scheduler),
+            progress=progress,
+            overwrite=overwrite,
+        )
+    report_result("symmetry", result, output)

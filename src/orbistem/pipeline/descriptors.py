@@ -1,0 +1,218 @@
+"""Maps that need no model: the descriptors of symmetry over the stored harmonics, and the scan's rotation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from orbistem.config import FitConfig
+from orbistem.harmonics.background import static_harmonics
+from orbistem.harmonics.reduce import HarmonicsMoments, HarmonicsReduction
+from orbistem.harmonics.store import CoefficientStore
+from orbistem.pipeline.preparation import MIN_PATTERNS, Preparation
+from orbistem.plan import Plan
+from orbistem.prepare.scan_rotation import find_scan_rotation
+from orbistem.scan import Scan
+from orbistem.symmetry import DESCRIPTORS, ComponentBasis, Variable, component_basis
+
+__all__ = [
+    "Descriptors",
+    "ScanFrame",
+    "describe_symmetry",
+    "find_scan_frame",
+    "stored_basis",
+    "symmetry_words",
+]
+
+ROWS = 4096
+"""Patterns at a time: their components stay within some 10 MB."""
+MIRRORED_SHARE = 0.5
+"""A mirrored scan must leave less than this part of the curl that the scan as it is leaves."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Descriptors:
+    """Maps of symmetry.
+
+    Attributes
+    ----------
+    maps
+        Pairs of a variable and its values, (position,) or (position, label), NaN where not usable.
+    basis
+        How harmonics became components.
+    """
+
+    maps: tuple[tuple[Variable, NDArray[Any]], ...]
+    basis: ComponentBasis
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ScanFrame:
+    """How the scan lies against the detector.
+
+    Attributes
+    ----------
+    used_rad
+        Rotation that was given, in the detector's axes: azimuth of the scan's +x axis; 0 where none was.
+    given
+        Whether it was.
+    found_rad
+        What the centres of mass say; NaN where they do not.
+    mirrored
+        Whether they say that one of the scan's axes is inverted.
+    words
+        The same for the report.
+    """
+
+    used_rad: float = 0.0
+    given: bool = False
+    found_rad: float = float("nan")
+    mirrored: bool = False
+    words: tuple[str, ...] = ()
+
+    def attributes(self) -> dict[str, Any]:
+        """Attributes of ``maps.nc``."""
+        return {
+            "scan_rotation_rad": self.used_rad,
+            "scan_rotation_given": int(self.given),
+            "scan_rotation_found_rad": self.found_rad,
+            "scan_mirrored_found": int(self.mirrored),
+        }
+
+
+def stored_basis(
+    plan: Plan, store: CoefficientStore, *, background: str, given: NDArray[Any] | None = None
+) -> ComponentBasis:
+    """Components of a scan from its stored harmonics.
+
+    Parameters
+    ----------
+    plan
+        That made the harmonics, with the noise scale.
+    store
+        ``coefficients.zarr``.
+    background
+        "mean" (also for "learned"), "azimuthal", "none" or "given"; a scan of a few patterns has no mean that
+        were its background.
+    given
+        Harmonics of a vacuum pattern, (ring, order).
+    """
+    bare = replace(plan, order0_mean=None)
+    moments = _moments(bare, store)
+    if background == "learned":
+        background = "mean"
+    if background == "mean" and moments.n < MIN_PATTERNS:
+        background = "azimuthal"
+    static = static_harmonics(background, mean_harmonics=moments.mean, given=given)  # type: ignore[arg-type]
+    return component_basis(bare, moments, static=static)
+
+
+def describe_symmetry(
+    plan: Plan,
+    store: CoefficientStore,
+    *,
+    config: FitConfig,
+    totals: NDArray[Any] | None = None,
+    given: NDArray[Any] | None = None,
+) -> Descriptors:
+    """All descriptors of all positions, block by block.
+
+    Parameters
+    ----------
+    plan, store
+        See `stored_basis`.
+    config
+        Its background.
+    totals
+        Electrons of each pattern, (position,): needed where patterns were scaled to one total.
+    given
+        Harmonics of a vacuum pattern.
+    """
+    background = "given" if given is not None else config.model.background
+    basis = stored_basis(plan, store, background=background, given=given)
+    factor = None
+    if plan.normalise == "total" and totals is not None and plan.gain is not None:
+        target = plan.reference_total or float(np.nanmean(totals))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            factor = np.where(totals > 0, target / totals, np.nan)
+    parts: list[list[NDArray[Any]]] = [[] for descriptor in DESCRIPTORS for _ in descriptor.variables]
+    for start, harmonics in store.blocks():
+        for first in range(0, len(harmonics), ROWS):
+            rows = slice(start + first, start + min(first + ROWS, len(harmonics)))
+            components = basis.components(
+                harmonics[first : first + ROWS], noise_factor=None if factor is None else factor[rows]
+            )
+            found = [values for descriptor in DESCRIPTORS for values in descriptor.compute(components)]
+            for part, values in zip(parts, found, strict=True):
+                part.append(values.astype(np.float32))
+    variables = [variable for descriptor in DESCRIPTORS for variable in descriptor.variables]
+    maps = tuple((v, np.concatenate(part)) for v, part in zip(variables, parts, strict=True))
+    return Descriptors(maps=maps, basis=basis)
+
+
+def find_scan_frame(scan: Scan, prepared: Preparation, *, scan_rotation_deg: float | None) -> ScanFrame:
+    """Rotation of the scan against the detector: what was given, beside what the centres of mass say.
+
+    Nothing is turned by it: angles stay in the detector's axes.
+
+    Parameters
+    ----------
+    scan
+        Only grids with perpendicular axes have a field of centres of mass.
+    prepared
+        Gives the centres of mass.
+    scan_rotation_deg
+        Azimuth of the scan's +x axis in the detector's axes, degrees; None: not known.
+    """
+    given = scan_rotation_deg is not None
+    used = 0.0 if scan_rotation_deg is None else float(np.deg2rad(scan_rotation_deg))
+    frame = ScanFrame(used_rad=used, given=given)
+    if not scan.is_grid or scan.scan_vectors is not None or min(scan.scan_shape) < 3:
+        return frame
+    com = np.where(prepared.usable[:, None], prepared.moments.com, np.nan).reshape(*scan.scan_shape, 2)
+    com = com - np.array(prepared.plan.centre_px)
+    straight, flipped = find_scan_rotation(com), find_scan_rotation(com * np.array([1, -1]))
+    mirrored = flipped.problem is None and flipped.curl_share < MIRRORED_SHARE * straight.curl_share
+    if mirrored:
+        words = (
+            "The centres of mass have no curl only if one axis of the scan is inverted; compare the "
+            "handedness of scan and detector with a known sample.",
+        )
+        return replace(frame, mirrored=True, words=words)
+    if straight.problem is not None:
+        return frame
+    text = (
+        f"The centres of mass have least curl if the scan's x axis lies at "
+        f"{np.rad2deg(straight.angle_rad):.0f}° in the detector's axes "
+        f"({100 * straight.curl_share:.0f} % of the squared gradients are left as curl). "
+    )
+    text += (
+        f"{scan_rotation_deg:g}° was given." if given else "This was not applied; --scan-rotation says it."
+    )
+    return replace(frame, found_rad=straight.angle_rad, words=(text,))
+
+
+def symmetry_words(found: Descriptors) -> tuple[str, ...]:
+    """Which point groups were found at how many positions."""
+    for variable, values in found.maps:
+        if variable.name != "point_group":
+            continue
+        names = str(variable.attributes["flag_meanings"]).split()
+        good = values[np.isfinite(values)].astype(int)
+        counts = [(int((good == code).sum()), name) for code, name in enumerate(names) if code]
+        said = [f"{name} at {n}" for n, name in sorted(counts, reverse=True) if n]
+        open_ = int((good == 0).sum())
+        text = "Point groups that agree with the noise: " + (", ".join(said) or "none")
+        return (text + f" positions; {open_} positions show too little to tell.",)
+    return ()
+
+
+def _moments(plan: Plan, store: CoefficientStore) -> HarmonicsMoments:
+    reduction = HarmonicsReduction(plan)
+    state = reduction.start()
+    for _, harmonics in store.blocks():
+        state = reduction.merge(state, reduction.sums(harmonics))
+    return reduction.finish(state)
