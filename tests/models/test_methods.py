@@ -9,7 +9,7 @@ from models import lobes
 from orbistem.errors import InputError, OptionError
 from orbistem.metrics import fold_error
 from orbistem.models.invariants import InvariantsOptions
-from orbistem.models.linear import LinearOptions
+from orbistem.models.linear import LinearOptions, signal_share
 from orbistem.models.methods import Effort, find_method
 from orbistem.models.pixels import PixelSpace
 
@@ -98,6 +98,19 @@ def test_pca_has_unit_noise(given):
     draws = rng.poisson(np.repeat(given.clean[:1], 1000, axis=0))
     found = model.encode(draws)
     assert np.allclose(found.z.std(axis=0), found.z_sd[0], rtol=0.15)
+
+
+def test_the_noise_is_taken_out_as_well_as_by_trying(rng):
+    """No other factor on the first component gives a smaller error, and noise is left out altogether."""
+    n, p, size = 300, 200, 60.0
+    u, v = rng.normal(size=n), rng.normal(size=p)
+    clean = size * np.outer(u / np.linalg.norm(u), v / np.linalg.norm(v))
+    left, singular, right = np.linalg.svd(clean + rng.normal(size=(n, p)), full_matrices=False)
+    share = signal_share(singular, (n, p))
+    tried = np.linspace(0, 1, 101)
+    errors = [np.sum((f * singular[0] * np.outer(left[:, 0], right[0]) - clean) ** 2) for f in tried]
+    assert share[0] == pytest.approx(tried[np.argmin(errors)], abs=0.02)
+    assert not share[2:].any()
 
 
 @pytest.mark.parametrize("name", ["pca", "ica"])
