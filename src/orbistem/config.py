@@ -21,7 +21,7 @@ from typing import Any, Literal, Self, Union, get_args, get_origin, get_type_hin
 
 import numpy as np
 
-from orbistem.errors import InputError, OptionError
+from orbistem.errors import InputError, OptionError, one_line
 from orbistem.harmonics.rings import RingOptions
 from orbistem.models.orbit import OrbitVAEOptions
 from orbistem.prepare.centre import CentreOptions
@@ -196,7 +196,8 @@ class FitConfig:
         schema = table.pop("schema", CONFIG_SCHEMA)
         if schema != CONFIG_SCHEMA:
             raise OptionError(
-                f"config: want schema {CONFIG_SCHEMA}, got {schema}; use the orbistem that wrote the file"
+                f"config: want schema {CONFIG_SCHEMA}, got {one_line(repr(schema))}; use the orbistem "
+                "that wrote the file"
             )
         made: Self = _from_table(cls, table, "")
         return made
@@ -207,7 +208,7 @@ class FitConfig:
         try:
             table = tomllib.loads(text)
         except tomllib.TOMLDecodeError as error:
-            raise OptionError(f"config: want TOML, got {error}; correct the file") from error
+            raise OptionError(f"config: want TOML, got {one_line(error)}; correct the file") from error
         return cls.from_dict(table)
 
     @classmethod
@@ -260,7 +261,7 @@ def _from_table(cls: Any, table: Mapping[str, Any], where: str) -> Any:
         if key not in names:
             near = difflib.get_close_matches(key, names, n=1, cutoff=0.5)
             remedy = f"do you mean {near[0]}?" if near else f"known are {', '.join(names)}"
-            raise OptionError(f"config: want known keys only, got {where}{key}; {remedy}")
+            raise OptionError(f"config: want known keys only, got {one_line(f'{where}{key}')!r}; {remedy}")
         named[key] = _value(hints[key], value, f"{where}{key}")
     return cls(**named)
 
@@ -269,7 +270,9 @@ def _value(kind: Any, value: Any, name: str) -> Any:
     """The value as the annotation wants it, or one sentence."""
     if dataclasses.is_dataclass(kind):
         if not isinstance(value, Mapping):
-            raise OptionError(f"config: want a table [{name}], got {value!r}; write [{name}] above its keys")
+            raise OptionError(
+                f"config: want a table [{name}], got {one_line(repr(value))}; write [{name}] above its keys"
+            )
         return _from_table(kind, value, f"{name}.")
     origin, parts = get_origin(kind), get_args(kind)
     if origin in (Union, types.UnionType):
@@ -277,12 +280,14 @@ def _value(kind: Any, value: Any, name: str) -> Any:
         return _value(kind, value, name)
     if origin is Literal:
         if value not in parts:
-            raise OptionError(f"{name}: want one of {', '.join(map(str, parts))}; got {value!r}; correct it")
+            raise OptionError(
+                f"{name}: want one of {', '.join(map(str, parts))}; got {one_line(repr(value))}; correct it"
+            )
         return value
     if origin is tuple:
         if not isinstance(value, list | tuple) or (parts[-1] is not ... and len(value) != len(parts)):
             count = "" if parts[-1] is ... else f" of {len(parts)}"
-            raise OptionError(f"{name}: want a list{count}, got {value!r}; correct it")
+            raise OptionError(f"{name}: want a list{count}, got {one_line(repr(value))}; correct it")
         kinds = [parts[0]] * len(value) if parts[-1] is ... else parts
         return tuple(_value(one, part, name) for one, part in zip(kinds, value, strict=True))
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
@@ -291,7 +296,7 @@ def _value(kind: Any, value: Any, name: str) -> Any:
         word = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}.get(
             kind, str(kind)
         )
-        raise OptionError(f"{name}: want {word}, got {value!r}; correct it")
+        raise OptionError(f"{name}: want {word}, got {one_line(repr(value))}; correct it")
     return value
 
 

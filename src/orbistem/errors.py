@@ -16,6 +16,7 @@ __all__ = [
     "OutputError",
     "ShapeError",
     "VersionError",
+    "one_line",
     "require_stack",
 ]
 
@@ -54,6 +55,18 @@ class VersionError(OrbistemError, ValueError):
 
 class ClosedError(OrbistemError, RuntimeError):
     """Something lazy was used after its file had been closed."""
+
+
+def one_line(what: object) -> str:
+    """Text of an error for a message: one line of at most 200 letters; its kind where it has none.
+
+    Examples
+    --------
+    >>> one_line(ValueError("  two   words "))
+    'two words'
+    """
+    text = "".join(letter if letter.isprintable() else " " for letter in str(what))
+    return " ".join(text.split())[:200] or type(what).__name__
 
 
 @runtime_checkable

@@ -179,7 +179,8 @@ def _of_parser(error: Exception) -> int:
 def _wrong(error: OrbistemError) -> int:
     if isinstance(error, OutputError):
         _failed_writes.append(error)
-    sys.stderr.write(f"orbistem: {error}\n")
+    text = " ".join(str(error).split())  # what stands in a damaged file may hold line ends
+    sys.stderr.write(f"orbistem: {text}\n")
     logger.debug("stopped", exc_info=error)
     return WRONG
 

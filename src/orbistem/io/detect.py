@@ -6,7 +6,7 @@ import os
 import zipfile
 from pathlib import Path
 
-from orbistem.errors import FormatError, InputError
+from orbistem.errors import FormatError, InputError, one_line
 from orbistem.io.contract import Format, Look, Request
 
 __all__ = ["look_at", "recognise"]
@@ -43,7 +43,7 @@ def look_at(path: Path, request: Request) -> Look:
             with zipfile.ZipFile(path) as archive:
                 return Look(path=path, head=head, names=tuple(archive.namelist()), request=request)
         except zipfile.BadZipFile as error:
-            raise FormatError(f"{path} is a damaged archive ({error}); copy it again") from error
+            raise FormatError(f"{path} is a damaged archive ({one_line(error)}); copy it again") from error
     return look
 
 

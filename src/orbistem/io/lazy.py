@@ -13,9 +13,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from orbistem.errors import FormatError, OrbistemError
+from orbistem.errors import FormatError, OrbistemError, one_line
 
-__all__ = ["Folded", "Guarded", "Joined", "Recipe", "as_lazy", "one_line"]
+__all__ = ["Folded", "Guarded", "Joined", "Recipe", "as_lazy"]
 
 logger = logging.getLogger(__name__)
 
@@ -104,11 +104,6 @@ class Guarded:
         except Exception as error:  # readers of damaged files raise every kind
             logger.debug("reading failed", exc_info=error)
             raise FormatError(f"{_where(self.base)} is damaged ({one_line(error)}); copy it again") from error
-
-
-def one_line(error: BaseException) -> str:
-    """The text of an error in one line, at most 200 letters; its kind where it has none."""
-    return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 def _where(recipe: Any) -> str:

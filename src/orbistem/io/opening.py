@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from orbistem.errors import FormatError, InputError, OptionError, OrbistemError
+from orbistem.errors import FormatError, InputError, OptionError, OrbistemError, one_line
 from orbistem.io.checksum import array_checksum, path_checksum
 from orbistem.io.contract import Found, Request
 from orbistem.io.detect import look_at, recognise
-from orbistem.io.lazy import as_lazy, one_line
+from orbistem.io.lazy import as_lazy
 from orbistem.io.memory import from_memory
 from orbistem.io.placed import find_places, given_places, put_in_place
 from orbistem.io.plausible import require_plausible

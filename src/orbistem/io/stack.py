@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from orbistem.errors import one_line
 from orbistem.io.axes import as_text, make_axes
 from orbistem.io.contract import Found, Request
 from orbistem.io.positions import columns_of
@@ -36,7 +37,7 @@ def assemble(
     except Exception as error:  # whatever the metadata hold, the patterns are still good
         calibrated = None
         named["warnings"] = (
-            f"the calibration beside {entry.path} is unreadable ({error}); the data are used",
+            f"the calibration beside {entry.path} is unreadable ({one_line(error)}); the data are used",
         )
     if calibrated is not None:
         axes, navigate, words = calibrated

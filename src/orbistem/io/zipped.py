@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from orbistem.errors import FormatError
+from orbistem.errors import FormatError, one_line
 
 __all__ = ["MappedArray", "PackedArray", "member_array", "read_header", "require_bytes"]
 
@@ -47,7 +47,7 @@ class MappedArray:
             )
         except (OSError, ValueError) as error:
             raise FormatError(
-                f"{self.path} has changed since it was opened ({error}); open it again"
+                f"{self.path} has changed since it was opened ({one_line(error)}); open it again"
             ) from error
         return np.array(mapped[key])
 
@@ -105,7 +105,9 @@ class _Streams:
                     self._at += len(piece)
             except (OSError, EOFError, KeyError, zipfile.BadZipFile, ValueError, RuntimeError) as error:
                 self._close()
-                raise FormatError(f"{member} in {path} is damaged ({error}); copy it again") from error
+                raise FormatError(
+                    f"{member} in {path} is damaged ({one_line(error)}); copy it again"
+                ) from error
             except BaseException:
                 self._close()
                 raise
@@ -139,7 +141,9 @@ def read_header(file: Any, path: Path) -> tuple[tuple[int, ...], bool, np.dtype[
         )
         shape, fortran_order, dtype = read(file)
     except (ValueError, EOFError, TypeError, SyntaxError, MemoryError, RecursionError) as error:
-        raise FormatError(f"{path} is not a readable NumPy file ({error}); copy it again") from error
+        raise FormatError(
+            f"{path} is not a readable NumPy file ({one_line(error)}); copy it again"
+        ) from error
     if any(size < 0 for size in shape):
         raise FormatError(f"{path} has the impossible shape {shape}; copy it again")
     return tuple(int(size) for size in shape), bool(fortran_order), dtype

@@ -29,6 +29,8 @@ ACTIVE_RATIO = 2.0
 """A latent is active where its spread is at least this many posterior standard deviations (DESIGN §4)."""
 LIBRARY_SIZE = 384
 """Templates that refinement may start from; 192 left 1 % of the positions of a perfect crystal astray."""
+MAX_ANGLES = 100_000
+"""More angles than this in a model file are no option of ours."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -256,6 +258,7 @@ class OrbitVAE:
             net=OrbitOptions(**given["net"]),
             train=TrainOptions(**given["train"]),
         )
+        _require_sizes(given["net"], arrays)
         orders = make_orders(arrays["order"])
         empty = make_net(
             arrays["eigenvalue"],
@@ -286,6 +289,20 @@ class OrbitVAE:
             eigenvalue=arrays["eigenvalue"],
             options=options,
         )
+
+
+def _require_sizes(net: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
+    """Refuse sizes in a damaged file that no stored array has, before a net of that size is made."""
+    largest = max(max(array.shape, default=1) for array in arrays.values())
+    for name in ("latent_dim", "encoder_width", "decoder_width"):
+        if not 0 < int(net.get(name, 1)) <= largest:
+            raise ShapeError(f"{name}: want at most {largest} as in the stored arrays, got {net[name]}")
+    for name in ("encoder_depth", "decoder_depth"):
+        if not 0 <= int(net.get(name, 1)) <= len(arrays):
+            raise ShapeError(f"{name}: want at most {len(arrays)} as there are arrays, got {net[name]}")
+    for name in ("train_angles", "grid_angles"):
+        if not 0 < int(net.get(name, 1)) <= MAX_ANGLES:
+            raise ShapeError(f"{name}: want at most {MAX_ANGLES}, got {net[name]}")
 
 
 def as_pairs(coefficients: np.ndarray) -> np.ndarray:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from orbistem import __version__
 from orbistem.durable import sha256_file, write_aside
-from orbistem.errors import FormatError, InputError, VersionError
+from orbistem.errors import FormatError, InputError, VersionError, one_line
 
 logger = logging.getLogger(__name__)
 
@@ -71,7 +71,6 @@ def read_model(folder: Path) -> dict[str, tuple[Arrays, dict[str, Any]]]:
     FormatError
         It is damaged.
     """
-    from safetensors import SafetensorError
     from safetensors.numpy import load_file
 
     try:
@@ -83,12 +82,24 @@ def read_model(folder: Path) -> dict[str, tuple[Arrays, dict[str, Any]]]:
             f"want a folder with {FACTS}, got {folder}; give the DIR of a finished fit"
         ) from error
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise FormatError(f"{folder / FACTS} is damaged ({error}); run orbistem fit again") from error
+        raise FormatError(
+            f"{folder / FACTS} is damaged ({one_line(error)}); run orbistem fit again"
+        ) from error
     _check_version(folder, str(facts["version"]), major, str(facts.get("orbistem", "an unknown version")))
     try:
+        if sha256_file(folder / ARRAYS) != facts.get("sha256"):
+            raise FormatError(
+                f"{folder / ARRAYS} is not the one that {FACTS} was written for; run orbistem fit again"
+            )
         arrays = load_file(folder / ARRAYS)
-    except (OSError, SafetensorError) as error:
-        raise FormatError(f"{folder / ARRAYS} cannot be read ({error}); run orbistem fit again") from error
+    except FormatError:
+        raise
+    except Exception as error:  # the parser of safetensors raises several kinds
+        raise FormatError(
+            f"{folder / ARRAYS} cannot be read ({one_line(error)}); run orbistem fit again"
+        ) from error
+    if not isinstance(parts, dict) or not all(isinstance(some, dict) for some in parts.values()):
+        raise FormatError(f"{folder / FACTS} is damaged (its parts are no tables); run orbistem fit again")
     found: dict[str, tuple[Arrays, dict[str, Any]]] = {part: ({}, dict(some)) for part, some in parts.items()}
     for name, array in arrays.items():
         part, _, short = name.partition(".")

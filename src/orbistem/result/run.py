@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from orbistem.durable import recover
-from orbistem.errors import InputError, VersionError
+from orbistem.errors import InputError, VersionError, one_line
 from orbistem.result.trained import TrainedModel
 
 if TYPE_CHECKING:
@@ -96,10 +96,14 @@ def read_run(directory: Path) -> dict[str, Any]:
             f"want a folder that orbistem fit wrote, got {directory} without run.json"
         ) from error
     except ValueError as error:
-        raise InputError(f"{path}: want JSON, got {error}; run orbistem fit again") from error
+        raise InputError(f"{path}: want JSON, got {one_line(error)}; run orbistem fit again") from error
+    except (OSError, RecursionError) as error:
+        raise InputError(f"{path} cannot be read ({one_line(error)}); run orbistem fit again") from error
     schema = run.get("schema") if isinstance(run, dict) else None
     if not isinstance(schema, int) or schema > RUN_SCHEMA:
-        raise VersionError(f"{path}: want schema {RUN_SCHEMA}, got {schema}; use a newer orbistem to read it")
+        raise VersionError(
+            f"{path}: want schema {RUN_SCHEMA}, got {one_line(repr(schema))}; use a newer orbistem to read it"
+        )
     return dict(run)
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from orbistem.errors import InputError, ShapeError, require_stack
+from orbistem.errors import FormatError, InputError, OrbistemError, ShapeError, one_line, require_stack
 from orbistem.harmonics.basis_patterns import BasisPatterns, basis_patterns
 from orbistem.harmonics.steerable_pca import SteerableBasis
 from orbistem.harmonics.whitening import root, root_moments
@@ -271,7 +271,18 @@ class TrainedModel:
                 background=None if pairs is None else pairs[..., 0] + 1j * pairs[..., 1],
             )
         except KeyError as error:
-            raise InputError(f"{folder}: the model lacks {error}; run orbistem fit again") from error
+            raise InputError(
+                f"{folder}: the model lacks {one_line(error)}; run orbistem fit again"
+            ) from error
+        except OrbistemError as error:
+            raise FormatError(
+                f"{folder}: the model is damaged ({one_line(error)}); run orbistem fit again"
+            ) from error
+        except Exception as error:  # facts of any kind may stand in a damaged file
+            raise FormatError(
+                f"{folder}: the model is damaged ({one_line(error)}), or another version wrote it; "
+                "run orbistem fit again"
+            ) from error
 
 
 def usable_frames(frames: NDArray[Any], pixel_valid: Bools) -> Bools:

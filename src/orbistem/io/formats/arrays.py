@@ -7,7 +7,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-from orbistem.errors import FormatError, OptionError
+from orbistem.errors import FormatError, OptionError, one_line
 from orbistem.io.contract import Format, Found, Look, Request
 from orbistem.io.positions import LIST_NAME, columns_of
 from orbistem.io.zipped import MappedArray, PackedArray, member_array, read_header, require_bytes
@@ -40,7 +40,7 @@ def _read_npz(path: Path, request: Request) -> Found:
             patterns = member_array(path, archive, heads[key][1])
             positions, words = _positions(heads, patterns, request, path, archive)
     except (zipfile.BadZipFile, zipfile.LargeZipFile, EOFError, NotImplementedError) as error:
-        raise FormatError(f"{path} is a damaged archive ({error}); copy it again") from error
+        raise FormatError(f"{path} is a damaged archive ({one_line(error)}); copy it again") from error
     warnings: tuple[str, ...] = ()
     if "meta_data" in heads and heads["meta_data"][0][2].hasobject:
         warnings = (

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from orbistem.errors import FormatError, InputError
+from orbistem.errors import FormatError, InputError, one_line
 from orbistem.io.contract import Format, Found, Request
 from orbistem.io.formats.rosetta import read_frame
 
@@ -119,7 +119,7 @@ def _frame(path: Path) -> np.ndarray[Any, Any]:
         try:
             return np.asarray(np.load(path, allow_pickle=False))
         except (ValueError, EOFError, OSError) as error:
-            raise FormatError(f"{path} is damaged ({error}); copy it again") from error
+            raise FormatError(f"{path} is damaged ({one_line(error)}); copy it again") from error
     return read_frame(path)
 
 

@@ -6,7 +6,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-from orbistem.errors import FormatError, OptionError
+from orbistem.errors import FormatError, OptionError, one_line
 from orbistem.io.contract import Format, Found, Look, Request
 from orbistem.io.nion import axes_of, parse
 from orbistem.io.stack import sort_axes
@@ -27,7 +27,7 @@ def _read(path: Path, request: Request) -> Found:
             with archive.open(_META) as file:
                 text = file.read(_MAX_META_BYTES)
     except (zipfile.BadZipFile, zipfile.LargeZipFile, EOFError, NotImplementedError, RuntimeError) as error:
-        raise FormatError(f"{path} is a damaged archive ({error}); copy it again") from error
+        raise FormatError(f"{path} is a damaged archive ({one_line(error)}); copy it again") from error
     named: dict[str, Any] = {}
     properties = parse(text)
     if not properties:

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from orbistem.errors import FormatError, InputError, MissingExtraError, OptionError
+from orbistem.errors import FormatError, InputError, MissingExtraError, OptionError, one_line
 from orbistem.io.axes import as_text
 from orbistem.io.contract import Format, Found, Look, Request
 from orbistem.io.formats.hdf5 import open_hdf5, read_dataset
@@ -66,7 +66,7 @@ class SignalArray:
         try:
             return np.asarray(data.compute(scheduler="synchronous") if hasattr(data, "compute") else data)
         except (OSError, ValueError, RuntimeError) as error:
-            raise FormatError(f"{self.path} is damaged ({error}); copy it again") from error
+            raise FormatError(f"{self.path} is damaged ({one_line(error)}); copy it again") from error
 
 
 def read_frame(path: Path) -> np.ndarray[Any, Any]:
@@ -159,7 +159,9 @@ def _axes(signal: dict[str, Any], n_axes: int) -> dict[str, Any]:
             return {}
         named = sort_axes(axes, [bool(axis.get("navigate")) for axis in axes])
     except Exception as error:  # metadata of any kind must not stop good data
-        return {"warnings": (f"the axes in the file are unreadable ({error}); the data alone are used",)}
+        return {
+            "warnings": (f"the axes in the file are unreadable ({one_line(error)}); the data alone are used",)
+        }
     if not any(axis.get("navigate") for axis in axes):
         named["axes_known"] = False
     return named

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from orbistem.errors import FormatError
+from orbistem.errors import FormatError, one_line
 from orbistem.io.axes import as_text
 from orbistem.io.contract import Format, Found, Look, Request
 from orbistem.io.extras import restore_extras
@@ -133,7 +133,7 @@ class Zarr3Array:
                     whole[target] = numbers()[source]
         except Exception as error:  # decoders raise every kind
             raise FormatError(
-                f"chunk {name} of {self.store.path} is damaged ({error}); copy it again"
+                f"chunk {name} of {self.store.path} is damaged ({one_line(error)}); copy it again"
             ) from error
 
     def _name(self, place: tuple[int, ...]) -> str:

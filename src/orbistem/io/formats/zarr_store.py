@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from orbistem.errors import ClosedError, FormatError, InputError
+from orbistem.errors import ClosedError, FormatError, InputError, one_line
 from orbistem.io.axes import as_text
 from orbistem.io.contract import Format, Found, Look, Request
 from orbistem.io.extras import restore_extras
@@ -49,7 +49,8 @@ class ZarrArray:
                 raise InputError(f"{self.path} no longer holds {self.key}; open it again") from error
             except (RuntimeError, ValueError, OSError) as error:
                 raise FormatError(
-                    f"a chunk of {self.key or 'the array'} in {self.path} is damaged ({error}); copy it again"
+                    f"a chunk of {self.key or 'the array'} in {self.path} is damaged "
+                    f"({one_line(error)}); copy it again"
                 ) from error
 
 
@@ -146,7 +147,7 @@ def _open_failure(path: Path, error: Exception | None) -> str:
             f"a part of {path} is missing or unreadable; its paths have up to {longest} characters, which "
             "some systems cut off: move it to a shorter path"
         )
-    return f"{path} is not a readable Zarr store ({error}); copy it again"
+    return f"{path} is not a readable Zarr store ({one_line(error)}); copy it again"
 
 
 FORMAT = Format(name="Zarr", recognise=_recognise, read=_read)
