@@ -47,6 +47,14 @@ def quick(session: nox.Session) -> None:
 
 
 @nox.session
+def fuzz(session: nox.Session) -> None:
+    """Spoil files, models and configurations 200,000 times; for every night."""
+    session.install(".[dev,simulate]")
+    session.env["ORBISTEM_FUZZ_TIMES"] = "20"
+    session.run("python", "-m", "pytest", "tests/hostile", *session.posargs)
+
+
+@nox.session
 def doctests(session: nox.Session) -> None:
     """Run the examples in docstrings."""
     session.install("-e", ".[dev,simulate]")

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from orbistem.durable import recover
 from orbistem.errors import FormatError, InputError, OptionError, OrbistemError, one_line
 from orbistem.io.checksum import array_checksum, path_checksum
 from orbistem.io.contract import Found, Request
@@ -110,6 +111,8 @@ def open_scan(
 
 
 def _read(path: Path, request: Request) -> Found:
+    if not os.path.lexists(path):
+        recover(path)  # a folder that was being replaced when its writer was killed
     look = look_at(path, request)
     try:
         found = recognise(look).read(path, request)
