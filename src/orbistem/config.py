@@ -261,7 +261,7 @@ def _from_table(cls: Any, table: Mapping[str, Any], where: str) -> Any:
         if key not in names:
             near = difflib.get_close_matches(key, names, n=1, cutoff=0.5)
             remedy = f"do you mean {near[0]}?" if near else f"known are {', '.join(names)}"
-            raise OptionError(f"config: want known keys only, got {one_line(f'{where}{key}')!r}; {remedy}")
+            raise OptionError(f"config: want known keys only, got {one_line(f'{where}{key}')}; {remedy}")
         named[key] = _value(hints[key], value, f"{where}{key}")
     return cls(**named)
 

@@ -140,6 +140,13 @@ def _ser(path: Path, counts: np.ndarray) -> Path:
     return path.with_suffix(".ser")
 
 
+def _dm4(path: Path, counts: np.ndarray) -> Path:
+    from field_reports.dm4 import write_dm4
+
+    write_dm4(path.with_suffix(".dm4"), counts, [(1.0, "nm")] * 4)
+    return path.with_suffix(".dm4")
+
+
 def _tiff(path: Path, counts: np.ndarray) -> Path:
     import tifffile
 
@@ -181,6 +188,7 @@ SOUND: tuple[Writer, ...] = (
     _mib,
     _mrc,
     _ser,
+    _dm4,
     _tiff,
     _zarr_zip,
 )

@@ -10,6 +10,7 @@ import h5py
 import numpy as np
 import pytest
 from field_reports.base import write_mrc, write_ser
+from field_reports.dm4 import write_dm4
 
 from orbistem.errors import FormatError, MissingExtraError
 from orbistem.io import open_scan
@@ -85,6 +86,11 @@ def write_mrc_stack(path, counts):
 def write_ser_map(path, counts):
     write_ser(path.with_suffix(".ser"), counts)
     return path.with_suffix(".ser"), {}
+
+
+def write_dm4_stack(path, counts):
+    write_dm4(path.with_suffix(".dm4"), counts, [(scale, units) for _, _, scale, units, _ in AXES])
+    return path.with_suffix(".dm4"), {}
 
 
 def write_mib(path, counts):
@@ -238,6 +244,7 @@ CASES = {
     "tiff": (write_tiff, "TIFF", False, False),  # lazy from 256 MB on
     "mrc": (write_mrc_stack, "MRC", False, True),
     "ser": (write_ser_map, "TIA", False, True),
+    "dm4": (write_dm4_stack, "DigitalMicrograph", True, True),
     "mib": (write_mib, "QuantumDetector", False, True),
     "py4dstem": (write_py4dstem, "EMD", True, True),
     "velox": (write_velox, "EMD (Velox, data alone)", False, True),
