@@ -8,7 +8,8 @@ import pytest
 from orbistem.errors import OptionError
 from orbistem.simulate import Optics, clean_patterns
 from orbistem.simulate.multislice import bin_weights, box_extent, even_multiple, wavelength
-from orbistem.simulate.recipes import build_for, find_recipe
+from orbistem.simulate.recipes import find_recipe
+from orbistem.simulate.run import build_for
 from orbistem.simulate.structures import graphene, mos2
 
 OPTICS = Optics()
