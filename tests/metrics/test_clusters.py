@@ -70,3 +70,9 @@ def test_total_counts_of_the_virus_scan_show_no_rings(measured_data):
     counts = np.load(measured_data / "cryo4dstem-rotavirus-a" / "scan4d.npz")["data"]
     total = counts.sum(axis=(2, 3), dtype=float)
     assert np.abs(ring_contrast(total, [(48.0, 21.0), (21.0, 60.0), (41.0, 18.0)])).max() < 2
+
+
+def test_latents_that_take_fewer_values_than_there_are_sites():
+    z = np.repeat(np.eye(2), [4, 8], axis=0)
+    site = np.repeat([0, 1, 2], 4)
+    assert site_accuracy(z, site) == pytest.approx(8 / 12)

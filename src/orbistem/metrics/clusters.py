@@ -72,5 +72,7 @@ def _clusters(z: np.ndarray, site: np.ndarray, seed: int) -> tuple[np.ndarray, n
         )
     good = np.isfinite(z).all(axis=1)
     _, classes = np.unique(site[good], return_inverse=True)
-    model = KMeans(n_clusters=int(classes.max()) + 1, n_init=KMEANS_STARTS, random_state=seed)
+    distinct = len(np.unique(z[good], axis=0))  # latents that are clusters themselves take few values
+    n_clusters = min(int(classes.max()) + 1, distinct)
+    model = KMeans(n_clusters=n_clusters, n_init=KMEANS_STARTS, random_state=seed)
     return np.asarray(model.fit_predict(z[good])), np.asarray(classes)
