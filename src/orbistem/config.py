@@ -77,7 +77,10 @@ class PrepareOptions:
     scan_rotation_deg
         Azimuth of the scan's +x axis in the detector's axes, degrees: noted in the maps, nothing is turned.
     reference
-        Region y0, y1, x0, x1 (ends excluded) of the scan against which `orientation` is measured.
+        Region y0, y1, x0, x1 (ends excluded) that `orientation` and `broken` are measured against.
+    reference_name
+        Another reference for `broken`: "auto" (densest part of the latent space), "all", or a file with a
+        mask of the scan, not 0 inside.
     """
 
     centre_px: tuple[float, float] | None = None
@@ -86,6 +89,7 @@ class PrepareOptions:
     background: str | None = None
     scan_rotation_deg: float | None = None
     reference: tuple[int, int, int, int] | None = None
+    reference_name: str | None = None
 
     def __post_init__(self) -> None:
         if self.whiten not in ("auto", "poisson", "sqrt"):
@@ -101,6 +105,8 @@ class PrepareOptions:
                 f"scan_rotation_deg: want a finite number, got {self.scan_rotation_deg}; "
                 "leave it out if unknown"
             )
+        if self.reference is not None and self.reference_name is not None:
+            raise OptionError("reference: want a region or a name, got both; leave out one")
         if self.reference is not None:
             y0, y1, x0, x1 = self.reference
             if not (0 <= y0 < y1 and 0 <= x0 < x1):

@@ -77,7 +77,7 @@ def test_options_of_fit_reach_the_run(orbistem, scan_file, quick_toml, tmp_path)
         *("fit", scan_file, "-o", tmp_path / "run", "--config", quick_toml),
         *("--centre", "15.5,15.25", "--whiten", "sqrt", "--normalise", "total", "--seed", "9"),
         *("--latent-dim", "1", "--background", "mean", "--group", "SO2", "--gain", "2"),
-        *("--memory", "500MB", "--threads", "1", "--reference", "0,6,0,10"),
+        *("--memory", "500MB", "--threads", "1", "--reference", "0:6,0:10"),
     )
     assert done.status == 0, done.err
     with xr.open_dataset(tmp_path / "run" / "maps.nc", engine="h5netcdf") as maps:

@@ -67,7 +67,9 @@ def fit_command(
     reference: Annotated[
         str | None,
         typer.Option(
-            help="Region of the scan that orientations are measured against.", metavar="Y0,Y1,X0,X1"
+            help="Perfect crystal, to find broken symmetry and orientations against: auto (densest part of "
+            "the latent space), all, a mask of the scan, or a region.",
+            metavar="NAME|MASK|Y0:Y1,X0:X1",
         ),
     ] = None,
     scan_rotation: ScanRotation = None,
@@ -162,6 +164,15 @@ def report_result(command: str, result: Result, output: Path) -> None:
     say(f"Open {output / 'report.html'} in a browser; the maps are in {output / 'maps.nc'}.")
 
 
+def _reference(text: str | None) -> dict[str, Any]:
+    """A region, or a name or mask."""
+    if text is None:
+        return {}
+    if text in ("auto", "all") or Path(text).exists():
+        return {"reference_name": text}
+    return {"reference": parse_numbers("reference", text.replace(":", ","), (4,), int)}
+
+
 def _with_fit_options(
     options: FitConfig,
     *,
@@ -215,9 +226,8 @@ def with_prepare_options(
         "whiten": whiten,
         "normalise": normalise,
         "centre_px": None if centre is None else parse_numbers("centre", centre, (2,), float),
-        "reference": None if reference is None else parse_numbers("reference", reference, (4,), int),
         "scan_rotation_deg": scan_rotation,
-    }
+    } | _reference(reference)
     if background in BACKGROUNDS:
         model["background"] = background
     elif background is not None:

@@ -19,6 +19,7 @@ from orbistem.durable import atomic_write_text, write_aside
 from orbistem.harmonics.store import open_store
 from orbistem.io import open_scan
 from orbistem.io.checksum import array_checksum
+from orbistem.pipeline.broken import describe_broken, measure_broken, reference_rows
 from orbistem.pipeline.certificate import certify
 from orbistem.pipeline.compile_cache import use_compile_cache
 from orbistem.pipeline.descriptors import describe_symmetry, find_scan_frame, symmetry_words
@@ -146,6 +147,9 @@ def _fit(
     block_size = block_size_for(scan, config.compute.memory_mb)
     reference = config.prepare.reference
     where = None if reference is None else reference_positions(scan, reference)
+    asked = reference is not None or config.prepare.reference_name is not None
+    perfect = reference_rows(scan, reference, config.prepare.reference_name) if asked else None
+    broken = None
     with clock.step("prepare"), blas_of_one_thread():
         prepared = prepare(scan, config, runner=runner, block_size=block_size, progress=progress)
     run = describe_run(scan, config, prepared, checksum=checksum)
@@ -188,6 +192,21 @@ def _fit(
                     rng=np.random.default_rng([config.seed, 2]),
                 )
                 training = replace(training, model=model)
+        if asked:
+            with clock.step("map"), blas_of_one_thread():
+                broken = measure_broken(
+                    place.directory,
+                    reduced.plan,
+                    scan,
+                    encoding=training.encoding,
+                    active=training.active,
+                    usable=np.asarray(prepared.usable),
+                    rows=perfect,
+                    rng=np.random.default_rng([config.seed, 3]),
+                )
+            run["broken"] = describe_broken(broken, scan)
+            if broken.problem is not None:
+                problems.append(broken.problem)
     with clock.step("map"), blas_of_one_thread():
         orientation = None
         if where is not None and training.encoding is not None:
@@ -200,6 +219,7 @@ def _fit(
             orientation=orientation,
             descriptors=descriptors,
             frame=frame,
+            broken=broken,
         )
         examples = build_examples(
             scan, prepared.plan, model=training.model, encoding=training.encoding, active=training.active

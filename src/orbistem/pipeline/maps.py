@@ -14,6 +14,7 @@ from orbistem.pipeline.descriptors import Descriptors, ScanFrame
 from orbistem.pipeline.orientation import Orientation
 from orbistem.pipeline.preparation import Preparation
 from orbistem.scan import Scan
+from orbistem.symmetry.broken import Broken
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -37,6 +38,7 @@ LONG_NAMES = {
     "com_y": "centre of mass from the pattern centre, along ky",
     "com_x": "centre of mass from the pattern centre, along kx",
     "dose": "total of the pattern",
+    "broken": "difference from the reference crystal, standard-normal score",
 }
 UNITS = {"angle": "rad", "angle_sd": "rad", "orientation": "rad", "evidence": "nat"}
 
@@ -110,6 +112,7 @@ def build_maps(
     orientation: Orientation | None = None,
     descriptors: Descriptors | None = None,
     frame: ScanFrame | None = None,
+    broken: Broken | None = None,
 ) -> xr.Dataset:
     """All maps of a run.
 
@@ -129,6 +132,8 @@ def build_maps(
         Maps of symmetry.
     frame
         How the scan lies against the detector.
+    broken
+        Where a reference was given or asked for.
     """
     import xarray as xr
 
@@ -150,6 +155,8 @@ def build_maps(
         handedness = getattr(encoding, "handedness", None)
         if handedness is not None:
             layers["handedness"] = handedness
+    if broken is not None:
+        layers["broken"] = broken.score
     layers |= beam_maps(scan, prepared)
     units = UNITS | {
         "com_y": scan.detector_axes[0].units,
@@ -182,6 +189,12 @@ def build_maps(
         maps["latent"].attrs["active"] = np.array(active, dtype=np.int8)
     if orientation is not None:
         maps["orientation"].attrs["crystal_order"] = orientation.order
+    if broken is not None:
+        maps["broken"].attrs |= {
+            "threshold": broken.threshold,
+            "false_discovery_rate": broken.rate,
+            "pooling_widths": np.array(broken.widths),
+        }
     return maps
 
 

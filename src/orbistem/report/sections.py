@@ -60,9 +60,16 @@ def _fit(files: RunFiles) -> str:
 
 
 def _symmetry(files: RunFiles) -> str:
-    return _pictures(
+    shown = _pictures(
         figures.map_pictures(files, "symmetry"), "Which symmetries each position keeps or breaks."
     )
+    broken = section(files.run, "broken")
+    words = "".join(f"<p>{escape(str(broken[key]))}</p>" for key in ("sentence", "caveat") if broken.get(key))
+    rows = [
+        (f"position {', '.join(map(str, one['position']))}", one["score"], f"shown by: {one['carried_by']}")
+        for one in broken.get("strongest") or ()
+    ]
+    return shown + words + _table(rows)
 
 
 def _beam(files: RunFiles) -> str:

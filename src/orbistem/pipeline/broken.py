@@ -1,0 +1,202 @@
+"""`broken` of a run: reference region, harmonics of the store, latents of the model; words for the report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from orbistem.errors import OptionError
+from orbistem.harmonics.store import open_store
+from orbistem.models.protocol import Encoding
+from orbistem.pipeline.orientation import reference_positions
+from orbistem.pipeline.reduction import STORE_NAME
+from orbistem.plan import Plan
+from orbistem.scan import Scan
+from orbistem.symmetry.broken import Broken, BrokenOptions, find_broken
+from orbistem.symmetry.coarse import CoarseModes, coarse_modes
+from orbistem.symmetry.pooling import Layout
+from orbistem.symmetry.reference import densest
+
+__all__ = ["describe_broken", "measure_broken", "modes_of", "reference_rows"]
+
+CAVEAT = (
+    "Mistilt and thickness break the symmetry of convergent-beam patterns too, and so does a beam that "
+    "wanders: a position that stands out is not yet a defect of the crystal."
+)
+HOW_COMPARED = {
+    True: "positions of equal latents in the reference",
+    False: "the lattice that the reference repeats on",
+}
+STRONGEST = 5
+
+
+def reference_rows(scan: Scan, region: tuple[int, int, int, int] | None, name: str | None) -> Any:
+    """Flat indices of the reference region; None for the automatic one.
+
+    Parameters
+    ----------
+    scan
+        Gives the shape.
+    region
+        y0, y1, x0, x1.
+    name
+        "auto", "all", or a ``.npy`` file that is not 0 inside the region.
+    """
+    if region is not None:
+        return reference_positions(scan, region)
+    if name is None or name == "auto":
+        return None
+    if name == "all":
+        return np.arange(scan.n_positions)
+    path = Path(name)
+    if not path.is_file():
+        raise OptionError(
+            f"reference: want auto, all, Y0:Y1,X0:X1 or an existing file, got {name}; correct it"
+        )
+    try:
+        mask = np.load(path, allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise OptionError(f"reference: want a .npy file, got {path} ({error}); save it with numpy") from error
+    if mask.shape != scan.scan_shape:
+        raise OptionError(
+            f"reference: want a mask of shape {scan.scan_shape}, got {mask.shape} in {path}; "
+            "give one value a position"
+        )
+    rows = np.flatnonzero(mask)
+    if not len(rows):
+        raise OptionError(f"reference: want a mask that is not 0 somewhere, got zeros in {path}; correct it")
+    return rows
+
+
+def modes_of(plan: Plan, options: BrokenOptions) -> CoarseModes:
+    """Modes of the plan's harmonics."""
+    mean = plan.clean_mean.reshape(1, -1)[:, plan.analyser.gather]
+    profile = np.asarray(plan.analyser(mean)[0, :, 0].real)
+    return coarse_modes(
+        plan.noise,
+        plan.grid.carried,
+        ring_level=profile if plan.whitening == "poisson" else None,
+        profile=profile,
+        max_order=options.max_order,
+        n_rings=options.n_rings,
+    )
+
+
+def layout_of(scan: Scan, usable: NDArray[np.bool_]) -> Layout:
+    """Positions of a scan in its own unit."""
+    if scan.positions is not None:
+        return Layout(positions=np.asarray(scan.positions, np.float64), usable=usable)
+    ny, nx = scan.scan_shape
+    if scan.scan_vectors is not None:  # along lattice vectors: steps are what counts
+        vectors = np.asarray(scan.scan_vectors, np.float64)
+        return Layout.grid((ny, nx), steps=(_length(vectors[1]), _length(vectors[0])), usable=usable)
+    y, x = (axis.scale if axis.scale else 1.0 for axis in scan.scan_axes)
+    return Layout.grid((ny, nx), steps=(abs(float(y)), abs(float(x))), usable=usable)
+
+
+def measure_broken(
+    directory: Path,
+    plan: Plan,
+    scan: Scan,
+    *,
+    encoding: Encoding | None,
+    active: tuple[bool, ...],
+    usable: NDArray[np.bool_],
+    rows: NDArray[np.integer] | None,
+    rng: np.random.Generator,
+) -> Broken:
+    """Score all positions of a run whose coefficients lie in `directory`.
+
+    Parameters
+    ----------
+    directory
+        Holds ``coefficients.zarr``.
+    plan
+        With the mean of order 0.
+    scan
+        Shape and steps.
+    encoding, active
+        Latents and angles, and which latents carry information; None where nothing was trained.
+    usable
+        (n,).
+    rows
+        Flat indices of the reference region; None: the densest part of the latent space.
+    rng
+        Draws the law of the maximum.
+    """
+    options = BrokenOptions()
+    harmonics = _low_orders(directory / STORE_NAME, plan, options.max_order)
+    latent = angle = None
+    if encoding is not None and any(active):
+        latent = np.asarray(encoding.z, np.float64)[:, np.asarray(active, bool)]
+        angle = np.asarray(encoding.angle, np.float64)
+        usable = usable & np.isfinite(latent).all(axis=1)
+    reference = densest(latent, usable)
+    if rows is not None:
+        reference = np.zeros(len(usable), bool)
+        reference[rows] = True
+    return find_broken(
+        harmonics,
+        modes_of(plan, options),
+        latent=latent,
+        angle=angle,
+        reference=reference,
+        layout=layout_of(scan, usable),
+        rng=rng,
+        options=options,
+    )
+
+
+def describe_broken(broken: Broken, scan: Scan) -> dict[str, Any]:
+    """Entry of run.json: what was compared with what, what stands out, and what else could be the cause."""
+    if broken.problem is not None or broken.expected is None:
+        return {"sentence": broken.problem, "caveat": CAVEAT}
+    n_found, usable = int(broken.found.sum()), int(np.isfinite(broken.score).sum())
+    compared = HOW_COMPARED[broken.expected.from_own_pattern]
+    sentence = f"Each position was compared with {compared} ({int(broken.reference.sum())} positions). "
+    if not n_found:
+        sentence += f"Nothing differs at a false-discovery rate of {100 * broken.rate:g} %."
+    else:
+        sentence += (
+            f"{n_found} of {usable} positions differ at a false-discovery rate of {100 * broken.rate:g} %: "
+            f"those with a score of at least {broken.threshold:.2f}."
+        )
+    strongest = []
+    order = np.argsort(-np.nan_to_num(broken.score, nan=-np.inf))[:STRONGEST]
+    for row in order[broken.found[order]]:
+        place = np.unravel_index(row, scan.scan_shape)
+        strongest.append(
+            {
+                "position": [int(one) for one in place],
+                "score": float(broken.score[row]),
+                "carried_by": broken.names[int(np.nanargmax(broken.parts[row]))],
+            }
+        )
+    return {
+        "sentence": sentence,
+        "caveat": CAVEAT,
+        "false_discovery_rate": broken.rate,
+        "threshold": broken.threshold if n_found else None,
+        "found": n_found,
+        "reference_positions": int(broken.reference.sum()),
+        "widths": [float(width) for width in broken.widths],
+        "strongest": strongest,
+    }
+
+
+def _low_orders(path: Path, plan: Plan, max_order: int) -> NDArray[np.complex64]:
+    store = open_store(path)
+    n_rings, n_orders = plan.harmonics_shape
+    kept = np.empty((store.n_positions, n_rings, min(n_orders, max_order + 1)), np.complex64)
+    for start, block in store.blocks():
+        kept[start : start + len(block)] = block[:, :, : kept.shape[2]]
+    if plan.order0_mean is not None:
+        kept[:, :, 0] -= plan.order0_mean.astype(np.float32)
+    return kept
+
+
+def _length(vector: NDArray[np.float64]) -> float:
+    return float(np.linalg.norm(vector)) or 1.0
