@@ -65,3 +65,29 @@ def test_every_broken_file_is_one_sentence(tmp_path):
     assert len(secrets) >= 6
     assert all(told[name] == 2 for name in secrets)  # nothing outside the folder was read
     assert not list(tmp_path.rglob("*owned*"))  # no code ran, no path was climbed
+
+
+def test_a_damaged_run_is_one_sentence(tmp_path):
+    import h5py
+    import numpy as np
+
+    from orbistem.cli.app import run
+    from orbistem.errors import FormatError
+    from orbistem.result import load
+
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "run.json").write_text('{"schema": 1}', encoding="utf-8")
+    with h5py.File(tmp_path / "run" / "maps.nc", "w") as file:
+        file["dose"] = np.zeros((4, 5))
+    content = (tmp_path / "run" / "maps.nc").read_bytes()
+    for number, spoiled in enumerate(
+        (content[:900], b"x" * 500, b"", content[:100] + bytes(400) + content[500:])
+    ):
+        (tmp_path / "run" / "maps.nc").write_bytes(spoiled)
+        with pytest.raises(FormatError, match=r"maps\.nc is damaged") as caught:
+            load(tmp_path / "run")
+        assert "\n" not in str(caught.value)
+        np.save(tmp_path / "a.npy", patterns())
+        target = str(tmp_path / f"out{number}")
+        assert run(["transform", str(tmp_path / "run"), str(tmp_path / "a.npy"), "-o", target]) == 2
+        assert not (tmp_path / target).exists()

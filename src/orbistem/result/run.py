@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from orbistem.durable import recover
-from orbistem.errors import InputError, VersionError, one_line
+from orbistem.errors import FormatError, InputError, VersionError, one_line
 from orbistem.result.trained import TrainedModel
 
 if TYPE_CHECKING:
@@ -69,6 +69,8 @@ def load(directory: Path | str) -> Result:
     ------
     InputError
         There is no run.
+    FormatError
+        It is damaged.
     VersionError
         It was written by a newer orbistem, which changed the format.
     """
@@ -79,8 +81,13 @@ def load(directory: Path | str) -> Result:
     if not (directory / "maps.nc").is_file():
         raise InputError(f"want a folder that orbistem fit wrote, got {directory}; give its DIR")
     run = read_run(directory)
-    with xr.open_dataset(directory / "maps.nc", engine="h5netcdf", decode_times=False) as dataset:
-        maps = dataset.load()
+    try:
+        with xr.open_dataset(directory / "maps.nc", engine="h5netcdf", decode_times=False) as dataset:
+            maps = dataset.load()
+    except Exception as error:  # HDF5 and xarray raise every kind for a damaged file
+        raise FormatError(
+            f"{directory / 'maps.nc'} is damaged ({one_line(error)}); run orbistem fit again"
+        ) from error
     folder = directory / "model"
     model = TrainedModel.load(folder) if folder.is_dir() else None
     return Result(maps=maps, model=model, run=run, directory=directory)
