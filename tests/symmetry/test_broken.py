@@ -8,7 +8,13 @@ from scipy.stats import kstest
 
 from orbistem.errors import OptionError, ShapeError
 from orbistem.symmetry.broken import BrokenOptions, find_broken
-from orbistem.symmetry.calibration import MaximumLaw, chi_square_score, discoveries, standardise
+from orbistem.symmetry.calibration import (
+    MaximumLaw,
+    chi_square_score,
+    discoveries,
+    normal_ranks,
+    standardise,
+)
 from orbistem.symmetry.coarse import CoarseModes, coarse_modes
 from orbistem.symmetry.expected import expect
 from orbistem.symmetry.lattice import expect_on_lattice, find_lattice
@@ -244,3 +250,10 @@ def test_discoveries_of_nothing_and_of_something(rng):
     assert flags[-100:].all()
     assert flags[:900].sum() <= 20
     assert threshold <= 6
+
+
+def test_ranks_are_normal_whatever_the_tails(rng):
+    heavy = rng.standard_cauchy(4000)
+    assert kstest(normal_ranks(heavy, np.ones(4000, bool)), "norm").statistic < 0.01
+    above = normal_ranks(np.array([*heavy, 1e9]), np.array([True] * 4000 + [False]))
+    assert above[-1] > above[:-1].max()

@@ -13,7 +13,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from orbistem.errors import OptionError, ShapeError
-from orbistem.symmetry.calibration import MaximumLaw, chi_square_score, discoveries, standardise
+from orbistem.symmetry.calibration import (
+    MaximumLaw,
+    chi_square_score,
+    discoveries,
+    normal_ranks,
+    standardise,
+)
 from orbistem.symmetry.coarse import CoarseModes
 from orbistem.symmetry.expected import Expected, expect
 from orbistem.symmetry.lattice import expect_on_lattice, find_lattice
@@ -258,9 +264,8 @@ def _scores(
     detector = expected.residual * expected.phase.conj()
     energy = np.sum(np.abs(expected.residual) ** 2, axis=1)
     energy_mean, energy_variance = of_residual @ freedom, 2 * (of_residual**2 @ freedom)
-    # few electrons: heavier tails than normal noise
-    excess = np.mean((energy - energy_mean)[trusted] ** 2) / np.mean(energy_variance[trusted])
-    energy_variance = energy_variance * max(float(excess), 1.0)
+    # by rank: with few electrons a sum of squares has tails far heavier than those of chi-square
+    single = normal_ranks((energy - energy_mean) / np.sqrt(energy_variance), trusted)
     mass, mass_variance, crystal = _mass(expected, rings, modes, trusted)
     found: dict[str, np.ndarray] = {}
     for pool in pools:
@@ -268,21 +273,11 @@ def _scores(
         noise = pool.variance(variance) * left[:, None]
         own, turned = pool.mean(expected.residual), pool.mean(detector)
         spread = pool.variance(mass_variance[:, None])[:, 0] * left + pool.left_over(crystal[:, None])[:, 0]
-        single = chi_square_score(
-            *(
-                table[:, 0]
-                for table in (
-                    pool.mean(energy[:, None]),
-                    pool.mean(energy_mean[:, None]),
-                    pool.variance(energy_variance[:, None]),
-                )
-            )
-        )
         raw = {
             "smooth": _sum_of_squares(turned, noise, freedom, modes.order <= SMOOTH_ORDER),
             "own frame": _sum_of_squares(own, noise, freedom, modes.order > 0),
             "detector frame": _sum_of_squares(turned, noise, freedom, modes.order > 0),
-            "single patterns": single,
+            "single patterns": pool.mean(single[:, None])[:, 0] * np.sqrt(pool.effective),
             "dark field": pool.mean(mass[:, None])[:, 0] / np.sqrt(spread),
         }
         if not turns:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["MaximumLaw", "chi_square_score", "discoveries", "standardise"]
+__all__ = ["MaximumLaw", "chi_square_score", "discoveries", "normal_ranks", "standardise"]
 
 TAIL_P, NEAR_TAIL_P = 2e-4, 1e-2
 """Below the first, the law of the maximum goes on as the straight line through both in normal scores."""
@@ -61,6 +61,17 @@ def standardise(score: np.ndarray, reference: np.ndarray, *, independent: float)
     if width <= 1 + WIDTH_SD * chance:
         width = 1.0
     return np.asarray((score - centre) / width)
+
+
+def normal_ranks(values: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    """Standard-normal scores (n,) of values (n,) by their rank among those of the reference (n,) bool."""
+    from scipy.special import ndtri
+
+    inside = np.sort(values[reference & np.isfinite(values)])
+    if not len(inside):
+        return np.zeros(len(values))
+    rank = (np.searchsorted(inside, values, "left") + np.searchsorted(inside, values, "right")) / 2
+    return np.asarray(ndtri((rank + 0.5) / (len(inside) + 1)))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
