@@ -112,3 +112,24 @@ def test_the_edge_comes_closer_to_one_with_more_patterns():
     edges = [noise_edge(20, n, 1) for n in (100, 1000, 10000)]
     assert edges[0] > edges[1] > edges[2] > 1
     assert noise_edge(20, 1000, 0) > noise_edge(20, 1000, 1)
+
+
+def test_a_coefficient_that_never_varies_is_left_out():
+    """Order 4 is the same in all patterns, order 2 varies: only order 2 is kept where the mean is given."""
+    rng = np.random.default_rng(3)
+    n, n_rings, n_orders = 4000, 3, 6
+    noise = np.repeat(np.eye(n_rings)[None], n_orders, axis=0)
+    harmonics = (rng.normal(size=(2, n, n_rings, n_orders)) * np.array([1, 1j])[:, None, None, None]).sum(
+        axis=0
+    )
+    harmonics[:, :, 4] += 5
+    harmonics[:, :, 2] += 4 * np.exp(1j * rng.uniform(0, 2 * np.pi, (n, 1)))
+    harmonics[:, :, 0] = rng.normal(size=(n, n_rings))
+    second = np.einsum("njm,nkm->mjk", harmonics, harmonics.conj()).real / n
+    second[1:] /= 2
+    carried = np.ones((n_rings, n_orders), bool)
+    every = steerable_basis(second, noise, carried, n_samples=n, max_kept=8)
+    varying = steerable_basis(second, noise, carried, n_samples=n, max_kept=8, mean=harmonics.mean(axis=0))
+    assert sorted(every.order) == [2, 4]
+    assert list(varying.order) == [2]
+    assert varying.signal_nats == pytest.approx(4**2 * n_rings / 2, rel=0.1)

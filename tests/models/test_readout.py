@@ -27,6 +27,7 @@ def scene(rng, *, noise=0.02):
 
 
 def fitted(residual, hidden, angle, *, noise=0.02, valid=None):
+    """With the mean residual added to every pattern."""
     return fit_readout(
         residual,
         hidden,
@@ -35,6 +36,7 @@ def fitted(residual, hidden, angle, *, noise=0.02, valid=None):
         noise_variance=np.full((PX, PX), noise**2),
         pixel_valid=np.ones((PX, PX), bool) if valid is None else valid,
         centre_px=CENTRE_PX,
+        static=np.where(True if valid is None else valid, residual.mean(axis=0), 0),
     )
 
 

@@ -7,11 +7,13 @@ import pytest
 from models.small import ORDER, as_complex, as_pairs, orders, random_net, turned
 
 from orbistem.models.angle import overlap, turn_overlap
+from orbistem.models.counting import gaussian_counting
 from orbistem.models.infer import infer_all
 from orbistem.models.refine import refine, sample_posterior
 
 N = 64
 NO_ERROR = jnp.zeros(len(ORDER), jnp.float32)
+NOISE = gaussian_counting(len(ORDER))
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +36,7 @@ def joint_misfit(net, a, z, angle):
 
 
 def refined_from(net, a, z, steps):
-    return refine(net.decoder, a, z, NO_ERROR, orders(), steps=steps, n_angles=144)
+    return refine(net.decoder, a, z, NO_ERROR, orders(), counting=NOISE, steps=steps, n_angles=144)
 
 
 def test_steps_lower_the_misfit_and_never_raise_it(net, rng):
@@ -66,7 +68,15 @@ def test_the_stated_uncertainty_is_the_scatter(net, rng):
     z, _, a = drawn(net, rng, noise=1.0)
     found = refined_from(net, a, jnp.asarray(z), 15)
     posterior = sample_posterior(
-        net.decoder, a, found, NO_ERROR, orders(), n_samples=64, n_angles=144, key=jax.random.key(1)
+        net.decoder,
+        a,
+        found,
+        NO_ERROR,
+        orders(),
+        counting=NOISE,
+        n_samples=64,
+        n_angles=144,
+        key=jax.random.key(1),
     )
     covariance = np.asarray(posterior.covariance, np.float64) + 1e-9 * np.eye(2)
     error = np.asarray(posterior.mean) - z

@@ -17,6 +17,8 @@ TRACY_WIDOM_MEAN, TRACY_WIDOM_SD = -1.2065, 1.2680
 FALSE_ALARM_SD = 4.0
 """The largest noise eigenvalue of all orders together stays below mean + 4 sd in 99 % of scans."""
 RANK_TOLERANCE = 1e-6
+FAINT_SIGNAL = 500.0
+"""Signal of a pattern, in nats, below which shot noise outweighs what few latents cannot draw."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,6 +56,12 @@ class SteerableBasis:
         """Number of kept coefficients."""
         return len(self.order)
 
+    @property
+    def signal_nats(self) -> float:
+        """Half the squared signal of a pattern in noise units, on average."""
+        parts = np.where(np.asarray(self.order) > 0, 2.0, 1.0)
+        return float(np.sum(parts * (np.asarray(self.eigenvalue) - 1)) / 2)
+
     def coefficients(self, harmonics: np.ndarray) -> np.ndarray:
         """Project harmonics (n, ring, order) on the basis: (n, k), complex; order 0 is real."""
         harmonics = np.asarray(harmonics)
@@ -89,6 +97,7 @@ def steerable_basis(
     *,
     n_samples: int,
     max_kept: int,
+    mean: np.ndarray | None = None,
     scale_noise: bool = False,
 ) -> SteerableBasis:
     """Solve C v = λ G v in every order and keep what rises above the noise edge.
@@ -105,6 +114,9 @@ def steerable_basis(
         Number of patterns behind `second_moment`.
     max_kept
         Keep at most this many, the largest eigenvalues first.
+    mean
+        Mean harmonics, shape (ring, order): coefficients that do not vary about it beyond the noise edge tell
+        no pattern from another and are left out. Default zero above order 0.
     scale_noise
         Take the noise level from the bulk of the eigenvalues instead of trusting `noise` (data that
         are not counts).
@@ -130,11 +142,12 @@ def steerable_basis(
     noise_level = _noise_level(spectrum, edge, bulk, scale_noise=scale_noise)
     if scale_noise:
         edge = edge * noise_level
+    static = np.zeros((n_rings, n_orders)) if mean is None else mean * (np.arange(n_orders) > 0)
     rows = [
         (value, m, vector)
         for m, values, radial in found
         for value, vector in zip(values, radial, strict=True)
-        if value > edge[m]
+        if value - np.abs(vector @ static[:, m]) ** 2 / 2 > edge[m]
     ]
     rows.sort(key=lambda row: -row[0])
     kept = rows[:max_kept]

@@ -53,19 +53,21 @@ def make_orders(order_of_coefficient: np.ndarray) -> Orders:
 
 
 class Overlap(NamedTuple):
-    """conj(b) a summed within each order: re, im (n, order); total |a|² + |b|² (n,)."""
+    """conj(b) a summed within each order: re, im (n, order); total |a|² + 2 A(b) (n,), see `counting`."""
 
     re: Array
     im: Array
     total: Array
 
 
-def overlap(a: Float[Array, "n k 2"], b: Float[Array, "n k 2"], orders: Orders) -> Overlap:
-    """Contract patterns with templates order by order."""
+def overlap(
+    a: Float[Array, "n k 2"], b: Float[Array, "n k 2"], orders: Orders, *, excess: Array | float = 0.0
+) -> Overlap:
+    """Contract patterns with templates order by order; excess: A(b) - |b|²/2 of the counting noise."""
     member = jnp.asarray(orders.member)
     re = (a[..., 0] * b[..., 0] + a[..., 1] * b[..., 1]) @ member
     im = (a[..., 1] * b[..., 0] - a[..., 0] * b[..., 1]) @ member
-    return Overlap(re, im, jnp.sum(a * a, axis=(-2, -1)) + jnp.sum(b * b, axis=(-2, -1)))
+    return Overlap(re, im, jnp.sum(a * a, axis=(-2, -1)) + jnp.sum(b * b, axis=(-2, -1)) + 2 * excess)
 
 
 def waves(orders: Orders, n_angles: int) -> np.ndarray:

@@ -12,9 +12,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from orbistem.harmonics.steerable_pca import SteerableBasis
+from orbistem.harmonics.count_nodes import CountNodes
+from orbistem.harmonics.steerable_pca import FAINT_SIGNAL, SteerableBasis
 from orbistem.models.angle import Orders, make_orders
 from orbistem.models.checkpoint import load_done, load_state, save_done, save_state
+from orbistem.models.counting import Counting
 from orbistem.models.infer import encode_batch, infer_all
 from orbistem.models.objective import OrbitProblem
 from orbistem.models.orbit import LIBRARY_SIZE, LatentFrame, OrbitVAE, OrbitVAEOptions, as_pairs
@@ -24,9 +26,9 @@ from orbistem.models.train import State, TrainOptions, begin, train
 from orbistem.progress import Progress, Silent
 
 SCOUT_ROUNDS = 5
-FAINT_ENERGY = 100.0
+SEVERAL_DRAWS_SIGNAL = 300.0
 """Signal of a pattern, in nats, below which the bound of several draws is worth its cost."""
-FAINT_DRAWS = 4
+SEVERAL_DRAWS = 4
 ROUGH_LEVEL = 1.03
 """Median noise eigenvalue above which structure is left in every order (1.00 to 1.01 for shot noise)."""
 START_MARGIN = 2.0
@@ -43,6 +45,7 @@ class _Data:
     mean: np.ndarray
     orders: Orders
     eigenvalue: np.ndarray
+    counting: Counting | None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,6 +61,7 @@ def fit_orbit_vae(
     coefficients: np.ndarray,
     *,
     basis: SteerableBasis,
+    counts: CountNodes | None,
     options: OrbitVAEOptions,
     seed: int,
     progress: Progress | None,
@@ -65,9 +69,11 @@ def fit_orbit_vae(
 ) -> tuple[OrbitVAE, TrainingReport]:
     """See `OrbitVAE.fit`."""
     progress = progress or Silent()
-    options = settled(options, basis)
+    options = settled(options, basis, counted=counts is not None)
+    if basis.signal_nats > FAINT_SIGNAL:
+        counts = None
     began = time.perf_counter()
-    data = _split(coefficients, basis, share=options.heldout_share, seed=seed)
+    data = _split(coefficients, basis, counts, share=options.heldout_share, seed=seed)
     starts = {"learned": ("mean", "zero"), "mean": ("mean",)}.get(options.background, ("zero",))
     scout = replace(options.train, steps=min(options.scout_steps, options.train.steps), rounds=SCOUT_ROUNDS)
     progress.start("train", len(starts) * scout.steps + options.train.steps)
@@ -95,11 +101,13 @@ def fit_orbit_vae(
             stage=len(starts),
             progress=progress,
             checkpoint=checkpoint,
+            settled_offset=None if data.counting is None else _offset(best.net),
         )
     finally:
         progress.finish()
     ranked = sorted((*scouts, main), key=lambda outcome: outcome.restart.heldout, reverse=True)
-    winner = ranked[0]
+    winner = ranked[0] if data.counting is None else main
+    ranked = [winner, *(o for o in ranked if o is not winner)]
     alike = [o for o in ranked[1:] if o.restart.start == winner.restart.start] or ranked[1:]
     model = _finish(winner, data, options, seed=seed)
     agreement = _agreement(model, _finish(alike[0], data, options, seed=seed), data)
@@ -119,28 +127,35 @@ def fit_orbit_vae(
     return model, report
 
 
-def settled(options: OrbitVAEOptions, basis: SteerableBasis) -> OrbitVAEOptions:
+def settled(options: OrbitVAEOptions, basis: SteerableBasis, *, counted: bool = False) -> OrbitVAEOptions:
     """Options with what was left open settled by the spectrum of the coefficients.
 
     Structure that stands in the bulk of the eigenvalues as well will not fit on a few latents: there the
     model error is followed during training. Where one pattern says little, several draws tighten the
     bound. In both cases the decoder's prior has its full weight.
+    Where shot noise is the limit, mirror images double the patterns: averaging over mirrors costs nothing.
     """
-    parts = np.where(np.asarray(basis.order) > 0, 2.0, 1.0)
-    faint = float(np.sum(parts * (np.asarray(basis.eigenvalue) - 1)) / 2) < FAINT_ENERGY
-    rough = basis.noise_level > ROUGH_LEVEL
+    faint = basis.signal_nats < SEVERAL_DRAWS_SIGNAL
+    rough = basis.noise_level > ROUGH_LEVEL and not counted
     net = options.net
     return replace(
         options,
         net=replace(
             net,
-            draws=net.draws or (FAINT_DRAWS if faint else 1),
+            draws=net.draws or (SEVERAL_DRAWS if faint else 1),
+            mirrored=counted if net.mirrored is None else net.mirrored,
             model_error_share=(0.25 if rough else 0.0)
             if net.model_error_share < 0
             else net.model_error_share,
             prior_strength=(1.0 if rough or faint else 0.1) if net.prior_strength < 0 else net.prior_strength,
         ),
     )
+
+
+def _offset(net: OrbitNet) -> np.ndarray:
+    """Static offset in noise units, (k, 2)."""
+    scale = np.asarray(net.decoder.scale) * (1 - np.asarray(net.decoder.real))
+    return np.asarray(np.asarray(net.offset) * scale[:, None], dtype=np.float64)
 
 
 def _better_start(scouts: list[_Outcome]) -> _Outcome:
@@ -152,7 +167,9 @@ def _better_start(scouts: list[_Outcome]) -> _Outcome:
     return best
 
 
-def _split(coefficients: np.ndarray, basis: SteerableBasis, *, share: float, seed: int) -> _Data:
+def _split(
+    coefficients: np.ndarray, basis: SteerableBasis, counts: CountNodes | None, *, share: float, seed: int
+) -> _Data:
     pairs = as_pairs(coefficients)
     order = np.random.default_rng(seed).permutation(len(pairs))
     n_heldout = min(max(8, round(share * len(pairs))), 4096, len(pairs) // 4)
@@ -164,6 +181,9 @@ def _split(coefficients: np.ndarray, basis: SteerableBasis, *, share: float, see
         mean=pairs.mean(axis=0, dtype=np.float64),
         orders=orders,
         eigenvalue=np.asarray(basis.eigenvalue),
+        counting=None
+        if counts is None
+        else Counting(jnp.asarray(counts.waves, jnp.float32), jnp.asarray(counts.electrons, jnp.float32)),
     )
 
 
@@ -177,17 +197,31 @@ def _stage(
     stage: int,
     progress: Progress,
     checkpoint: Path | None,
+    settled_offset: np.ndarray | None = None,
 ) -> _Outcome:
-    """One training from a given start; goes on from a checkpoint where there is one."""
+    """One training from a given start; goes on from a checkpoint where there is one.
+
+    settled_offset: static offset (k, 2) that is kept as it is, with shot noise that follows the signal.
+    """
+    counted = settled_offset is not None and data.counting is not None
     offset = data.mean if start == "mean" else np.zeros_like(data.mean)
+    if settled_offset is not None:
+        offset = settled_offset
     key_net, key_train = jax.random.split(jax.random.key(seed))
-    net = make_net(data.eigenvalue, data.orders, start=offset, options=options.net, key=key_net)
+    net = make_net(
+        data.eigenvalue,
+        data.orders,
+        start=offset,
+        options=options.net,
+        key=key_net,
+        counting=data.counting if counted else None,
+    )
     problem = OrbitProblem(
         data.orders,
         data.eigenvalue,
         n_patterns=len(data.train),
         options=options.net,
-        train_offset=options.background == "learned",
+        train_offset=options.background == "learned" and not counted,
     )
     moved, static = eqx.partition(net, eqx.is_inexact_array)
     state = begin(net, problem.limit, key=key_train, options=train_options)
@@ -278,7 +312,10 @@ def _finish(outcome: _Outcome, data: _Data, options: OrbitVAEOptions, *, seed: i
         )
 
     found = posterior(np.asarray(outcome.model_error), library)
-    model_error = _calibrated(found["pattern"], outcome.net, data, some)
+    if outcome.net.counting.gaussian:
+        model_error = _calibrated(found["pattern"], outcome.net, data, some)
+    else:
+        model_error = np.asarray(outcome.model_error)
     library = found["mode"][chosen]
     found = posterior(model_error, library)
     frame = latent_frame(found["z"], found["covariance"])

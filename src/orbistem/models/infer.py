@@ -74,9 +74,17 @@ def infer_batch(
     mean, _ = encode_raw(net, a, n_angles=INFER_ANGLES)
     refined = _best_start(net, a, mean, model_error, library, orders, steps=steps)
     posterior = sample_posterior(
-        net.decoder, a, refined, model_error, orders, n_samples=n_samples, n_angles=INFER_ANGLES, key=key
+        net.decoder,
+        a,
+        refined,
+        model_error,
+        orders,
+        counting=net.counting,
+        n_samples=n_samples,
+        n_angles=INFER_ANGLES,
+        key=key,
     )
-    template = net.decoder(refined.z)
+    template = net.counting.mean(net.decoder(refined.z))
     plain = overlap(a, template, orders)
     turned = turn_overlap(plain, refined.angle, orders)
     misfit = plain.total - 2 * jnp.sum(turned.re, axis=-1)
@@ -108,6 +116,7 @@ def _best_start(
         starts.reshape(n_starts * n, d),
         model_error,
         orders,
+        counting=net.counting,
         steps=steps,
         n_angles=INFER_ANGLES,
     )
@@ -118,7 +127,8 @@ def _best_start(
 
 def _joint(net: OrbitNet, a: Array, refined: Refined, model_error: Array, orders: Orders) -> Array:
     precision = jax.lax.rsqrt(1 + model_error)[None, :, None]
-    inner = overlap(a * precision, net.decoder(refined.z) * precision, orders)
+    template = net.decoder(refined.z)
+    inner = overlap(a * precision, template * precision, orders, excess=net.counting.excess(template))
     turned = turn_overlap(inner, refined.angle, orders)
     return inner.total / 2 - jnp.sum(turned.re, axis=-1) + jnp.sum(refined.z**2, axis=-1) / 2
 
@@ -126,9 +136,10 @@ def _joint(net: OrbitNet, a: Array, refined: Refined, model_error: Array, orders
 def _best_templates(net: OrbitNet, a: Array, model_error: Array, library: Array, orders: Orders) -> Array:
     """Z of the library entries that fit best at their best angles, (start, n, d)."""
     precision = jax.lax.rsqrt(1 + model_error)[None, :, None]
-    templates = net.decoder(library) * precision
+    natural = net.decoder(library)
+    templates = natural * precision
     scaled = a * precision
-    size = jnp.sum(templates**2, axis=(-2, -1)) / 2
+    size = jnp.sum(templates**2, axis=(-2, -1)) / 2 + net.counting.excess(natural)
     grid = jnp.asarray(waves(orders, MATCH_ANGLES))
     member = jnp.asarray(orders.member)
 

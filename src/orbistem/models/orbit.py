@@ -13,8 +13,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from orbistem.errors import OptionError, ShapeError
+from orbistem.harmonics.count_nodes import CountNodes
 from orbistem.harmonics.steerable_pca import SteerableBasis
 from orbistem.models.angle import Orders, make_orders
+from orbistem.models.counting import Counting
 from orbistem.models.infer import encode_batch, infer_all
 from orbistem.models.orbit_vae import OrbitNet, OrbitOptions, make_net
 from orbistem.models.protocol import Encoding, TrainingReport
@@ -131,6 +133,7 @@ class OrbitVAE:
         coefficients: np.ndarray,
         *,
         basis: SteerableBasis,
+        counts: CountNodes | None = None,
         options: OrbitVAEOptions | None = None,
         seed: int = 0,
         progress: Progress | None = None,
@@ -144,6 +147,9 @@ class OrbitVAE:
             Complex, shape (n, k), finite.
         basis
             The basis that they belong to.
+        counts
+            Where electrons are counted: the shot noise then follows the signal. None: the same noise for
+            all patterns.
         options
             Sizes, lengths, background.
         seed
@@ -158,6 +164,7 @@ class OrbitVAE:
         return fit_orbit_vae(
             coefficients,
             basis=basis,
+            counts=counts,
             options=options or OrbitVAEOptions(),
             seed=seed,
             progress=progress,
@@ -189,7 +196,8 @@ class OrbitVAE:
         if z.shape[1] != self.latent_dim:
             raise ShapeError(f"z: want (n, {self.latent_dim}), got {z.shape}")
         inner = z @ self._frame.inverse + self._frame.centre
-        template = np.asarray(self._net.decoder(jnp.asarray(inner, jnp.float32)))
+        natural = self._net.decoder(jnp.asarray(inner, jnp.float32))
+        template = np.asarray(self._net.counting.mean(natural))
         turned = (template[..., 0] + 1j * template[..., 1]) * np.exp(
             -1j * np.asarray(angle)[:, None] * self._orders.of
         )
@@ -237,6 +245,7 @@ class OrbitVAE:
     def state(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """Arrays and plain values from which `from_state` builds the same model."""
         leaves = jax.tree.leaves(eqx.filter(self._net, eqx.is_inexact_array))
+        counting = self._net.counting
         arrays = {f"net.{i:03d}": np.asarray(leaf) for i, leaf in enumerate(leaves)}
         arrays |= {
             "model_error": self._model_error,
@@ -246,6 +255,8 @@ class OrbitVAE:
             "frame.activity": self._frame.activity,
             "order": self._orders.of,
             "eigenvalue": self._eigenvalue,
+            "counting.waves": np.asarray(counting.waves),
+            "counting.electrons": np.asarray(counting.electrons),
         }
         return arrays, {"options": asdict(self._options)}
 
@@ -266,6 +277,9 @@ class OrbitVAE:
             start=np.zeros((len(orders.of), 2)),
             options=options.net,
             key=jax.random.key(0),
+            counting=Counting(
+                jnp.asarray(arrays["counting.waves"]), jnp.asarray(arrays["counting.electrons"])
+            ),
         )
         moved, static = eqx.partition(empty, eqx.is_inexact_array)
         leaves, tree = jax.tree.flatten(moved)

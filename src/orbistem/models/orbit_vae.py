@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from orbistem.models.angle import LOG_TWO_PI, Orders, Overlap, log_marginal, overlap, posterior_waves
+from orbistem.models.counting import Counting, gaussian_counting
 from orbistem.models.layers import Decoder, InvariantEncoder
 
 
@@ -38,6 +39,8 @@ class OrbitOptions:
         Latent vectors drawn for each pattern and step; 0: settled by the spectrum.
     gauge
         Weight of the penalty on turns of the templates per unit of the latents.
+    mirrored
+        Train on mirror images of the patterns as well; None: settled by the kind of noise.
     """
 
     latent_dim: int = 3
@@ -51,6 +54,7 @@ class OrbitOptions:
     prior_strength: float = -1.0
     draws: int = 0
     gauge: float = 3.0
+    mirrored: bool | None = None
 
 
 class OrbitNet(eqx.Module):
@@ -60,6 +64,7 @@ class OrbitNet(eqx.Module):
     decoder: Decoder
     offset: Array  # (k, 2), static background beyond the azimuthal mean, in units of decoder.scale
     input_gain: Array  # (k,), not trained
+    counting: Counting
 
 
 class Terms(NamedTuple):
@@ -77,8 +82,9 @@ def make_net(
     start: np.ndarray,
     options: OrbitOptions,
     key: PRNGKeyArray,
+    counting: Counting | None = None,
 ) -> OrbitNet:
-    """Fresh parameters. start: static offset (k, 2) in noise units."""
+    """Fresh parameters. start: static offset (k, 2) in noise units; counting: default Gaussian noise."""
     k_enc, k_dec = jax.random.split(key)
     signal = np.sqrt(np.maximum(eigenvalue - 1, 0.05))
     gain = signal / np.maximum(eigenvalue, 1.0)
@@ -98,7 +104,8 @@ def make_net(
         key=k_dec,
     )
     offset = jnp.asarray(start / signal[:, None], jnp.float32)
-    return OrbitNet(encoder, decoder, offset, jnp.asarray(gain, jnp.float32))
+    counting = counting or gaussian_counting(len(signal))
+    return OrbitNet(encoder, decoder, offset, jnp.asarray(gain, jnp.float32), counting)
 
 
 def centred(net: OrbitNet, a: Float[Array, "n k 2"]) -> Float[Array, "n k 2"]:
@@ -114,6 +121,19 @@ def turn_pairs(a: Float[Array, "n k 2"], by: Float[Array, " n"], orders: Orders)
     phase = by[:, None] * jnp.asarray(orders.of, a.dtype)[None]
     cos, sin = jnp.cos(phase), jnp.sin(phase)
     return jnp.stack([a[..., 0] * cos + a[..., 1] * sin, a[..., 1] * cos - a[..., 0] * sin], axis=-1)
+
+
+def turned_copies(
+    a: Float[Array, "n k 2"], key: PRNGKeyArray, orders: Orders, *, options: OrbitOptions
+) -> Float[Array, "n k 2"]:
+    """Centred coefficients, each turned by a random angle and, where asked for, mirrored at random."""
+    n = a.shape[0]
+    k_turn, k_mirror = jax.random.split(key)
+    a = turn_pairs(a, jax.random.uniform(k_turn, (n,), maxval=2 * jnp.pi), orders)
+    if not options.mirrored:
+        return a
+    sign = jnp.where(jax.random.bernoulli(k_mirror, shape=(n,)), 1.0, -1.0)
+    return a * jnp.stack([jnp.ones(n), sign], axis=-1)[:, None]
 
 
 def encode_raw(net: OrbitNet, a: Float[Array, "n k 2"], *, n_angles: int) -> tuple[Array, Array]:
@@ -138,8 +158,7 @@ def loss_terms(
     """
     k_turn, k_draw, k_gauge = jax.random.split(key, 3)
     n = a.shape[0]
-    turn_by = jax.random.uniform(k_turn, (n,), maxval=2 * jnp.pi)
-    a = turn_pairs(centred(net, a), turn_by, orders)
+    a = turned_copies(centred(net, a), k_turn, orders, options=options)
     mean, log_var = encode_raw(net, a, n_angles=options.train_angles)
     sigma = jnp.sqrt(1 + model_error)
     constant = jnp.sum(jnp.asarray(orders.freedom) * (jnp.log(sigma) + LOG_TWO_PI / 2))
@@ -149,12 +168,16 @@ def loss_terms(
     repeated = jnp.broadcast_to(a, template.shape)
     flat = (-1, *a.shape[1:])
     sigma = sigma[None, None, :, None]
-    inner = overlap((repeated / sigma).reshape(flat), (template / sigma).reshape(flat), orders)
+    excess = net.counting.excess(template.reshape(flat))
+    inner = overlap((repeated / sigma).reshape(flat), (template / sigma).reshape(flat), orders, excess=excess)
     log_p, _ = log_marginal(inner, orders, n_angles=options.grid_angles)
     log_p = log_p.reshape(options.draws, n) - constant
-    residual = expected_residual(
-        repeated.reshape(flat), template.reshape(flat), inner, orders, n_angles=options.grid_angles
-    )
+    if options.model_error_share > 0:
+        residual = expected_residual(
+            repeated.reshape(flat), template.reshape(flat), inner, orders, n_angles=options.grid_angles
+        )
+    else:
+        residual = jnp.ones((options.draws * n, a.shape[1]))
     if options.draws == 1:
         kl = 0.5 * jnp.sum(mean**2 + jnp.exp(log_var) - 1 - log_var, axis=-1)
         bound = log_p[0] - kl_weight * kl

@@ -29,8 +29,8 @@ MAX_ORDER_INCOMPLETE = 16
 MIN_COVERAGE = 0.08
 """Rings of which less of the circumference lies in the frame stay at the mean pattern."""
 FILL_STEPS = 12
-OVERLAP_NOISE = 1.15
-"""Neighbouring hats share pixels, so that their noise adds up a little more than that of separate rings."""
+FEATURE_COUNTS = (8, 16, 32, 64)
+"""Features of the decoder, strongest first, that an order may use."""
 PRIOR_WIDTHS = np.concatenate([[0.0], np.geomspace(1e-5, 1e3, 25)])
 
 Floats = NDArray[np.float64]
@@ -46,7 +46,7 @@ class Readout:
     weights
         (ring, order, feature) complex64: radial amplitudes from turned features.
     static
-        (ky, kx) float32: mean residual.
+        (ky, kx) float32: added to every pattern.
     turned_mean
         (order, feature) complex64: mean of the turned features over the fitted patterns.
     feature_mean, feature_axes
@@ -123,6 +123,7 @@ def fit_readout(
     pixel_valid: NDArray[np.bool_],
     centre_px: tuple[float, float],
     pixel_scale: tuple[float, float] = (1.0, 1.0),
+    static: NDArray[np.floating] | None = None,
     max_features: int = 64,
 ) -> Readout:
     """Fit the read-out to residual patterns.
@@ -130,7 +131,8 @@ def fit_readout(
     Parameters
     ----------
     residual
-        Whitened patterns minus what the kept coefficients draw, (n, ky, kx).
+        Whitened patterns minus what their own kept coefficients draw, (n, ky, kx). Not minus what the model
+        predicts of these: the prediction holds back what may be noise, and the read-out would undo that.
     hidden
         Decoder's last hidden layer at each pattern's latents, (n, hidden).
     angle, angle_sd
@@ -141,6 +143,8 @@ def fit_readout(
         (ky, kx).
     centre_px, pixel_scale
         Of the pattern.
+    static
+        (ky, kx) what is added to every pattern; default nothing.
     """
     n = len(residual)
     polar = polar_coordinates(residual.shape[1:], centre_px=centre_px, pixel_scale=pixel_scale)
@@ -152,20 +156,22 @@ def fit_readout(
     turned = _turned((hidden - feature_mean) @ axes, angle, angle_sd, n_orders)
     turned_mean = turned.mean(axis=0)
     turned = turned - turned_mean
-    static = residual.mean(axis=0, dtype=np.float64)
-    flat = (residual - static).reshape(n, -1)
+    flat = (residual - residual.mean(axis=0, dtype=np.float64)).reshape(n, -1)
     spectra = _spectra(turned)
     weights = np.zeros((n_rings, n_orders, turned.shape[2]), complex)
     rings = [_ring(polar, pixel_valid, j, noise_variance) for j in range(n_rings)]
     complete = {j: ring for j, ring in enumerate(rings) if ring is not None and ring.complete}
-    weights[list(complete)] = _fit_complete(list(complete.values()), flat, spectra, n_orders)
+    if complete:
+        weights[list(complete)] = _fit_complete(
+            list(complete.values()), flat, turned, noise_variance=noise_variance
+        )
     for j, ring in enumerate(rings):
         if ring is not None and not ring.complete:
             fitted = _fit_ring(ring, flat[:, ring.pixels], spectra)
             weights[j, : len(fitted)] = fitted
     return Readout(
         weights=_sharpen(weights, polar, rings).astype(np.complex64),
-        static=np.where(pixel_valid, static, 0).astype(np.float32),
+        static=np.zeros(pixel_valid.shape, np.float32) if static is None else static.astype(np.float32),
         turned_mean=turned_mean.astype(np.complex64),
         feature_mean=feature_mean.astype(np.float32),
         feature_axes=axes.astype(np.float32),
@@ -213,30 +219,63 @@ def _ring(polar: Polar, pixel_valid: NDArray[np.bool_], j: int, noise_variance: 
 def _fit_complete(
     rings: list[_Ring],
     flat: NDArray[np.floating],
-    spectra: tuple[Complexes, Floats, Complexes],
-    n_orders: int,
+    turned: Complexes,
+    *,
+    noise_variance: Floats,
 ) -> Complexes:
     """Weights (ring, order, feature) of all complete rings, denoised order by order.
 
     Per order the table (ring, feature direction) is a few radial profiles times a few functions of the
     latents under noise of known size: its singular values are shrunk by the rule that is optimal in the
-    mean square (Gavish & Donoho, IEEE Trans. Inf. Theory 63, 2137 (2017), equation 7).
+    mean square (Gavish & Donoho, IEEE Trans. Inf. Theory 63, 2137 (2017), equation 7). How many features an
+    order may use, and whether it is used at all, is decided by each half of the patterns for the other one.
     """
-    left, size, back = spectra
-    dots = np.zeros((len(rings), n_orders, size.shape[1]), complex)
+    n_orders, n_features = turned.shape[1:]
+    halves = (slice(0, None, 2), slice(1, None, 2))
+    cross = np.zeros((2, n_orders, len(rings), n_features), complex)
     for i, ring in enumerate(rings):
         n = ring.waves.shape[1]
         amplitude = flat[:, ring.pixels] @ (ring.hat[:, None] * ring.waves.conj() / ring.weight)
-        dots[i, :n] = np.stack([left[m].conj().T @ amplitude[:, m] for m in range(n)])
-    weights = np.zeros_like(dots)
+        for half, rows in enumerate(halves):
+            cross[half, :n, i] = [amplitude[rows, m] @ turned[rows, m].conj() for m in range(n)]
+    weights = np.zeros((len(rings), n_orders, n_features), complex)
+    covariance = _ring_covariance(rings, noise_variance.ravel())
     for m in range(n_orders):
-        use = [i for i, ring in enumerate(rings) if m < ring.waves.shape[1]]
-        if not use:
+        use = np.flatnonzero([m < ring.waves.shape[1] for ring in rings])
+        if not len(use):
             continue
-        noise = np.sqrt(np.array([rings[i].noise for i in use]) * (2.0 if m else 1.0) * OVERLAP_NOISE)
-        kept = noise[:, None] * _low_rank(np.asarray(dots[use, m] / noise[:, None], complex))
-        weights[use, m] = (kept / np.maximum(size[m], 1e-12)) @ back[m].T
+        factor = np.linalg.cholesky(covariance[np.ix_(use, use)] * (2.0 if m else 1.0))
+        seen = [np.linalg.solve(factor, half[m, use]) for half in cross]
+        gram = [turned[rows, m].T @ turned[rows, m].conj() for rows in halves]
+        best = (0.0, 0, 0.0)  # gain, features, share of the weights that holds
+        for count in FEATURE_COUNTS:
+            fits = [_solve(s, g, min(count, n_features)) for s, g in zip(seen, gram, strict=True)]
+            agreed, size = np.sum(
+                [_agreement(w, s, g) for w, s, g in zip(fits, seen[::-1], gram[::-1], strict=True)], axis=0
+            )
+            share = float(np.clip(agreed / max(size, 1e-30), 0, 1))
+            best = max(best, (share * (2 * agreed - share * size), min(count, n_features), share))
+        if best[0] > 0:
+            both = _solve(seen[0] + seen[1], gram[0] + gram[1], best[1])
+            weights[use, m] = best[2] * (factor @ both)
     return weights
+
+
+def _solve(seen: Complexes, gram: Complexes, count: int) -> Complexes:
+    """Weights (ring, feature) from the first features; seen = values · conj(features), unit noise."""
+    level, axes = np.linalg.eigh(gram[:count, :count])
+    sound = level > 1e-12 * max(float(level[-1]), 1e-30)
+    size = np.sqrt(np.where(sound, level, 1.0))
+    table = np.where(sound, (seen[:, :count] @ axes) / size, 0.0)
+    weights = np.zeros_like(seen)
+    weights[:, :count] = (_low_rank(table) / size) @ axes.conj().T
+    return weights
+
+
+def _agreement(weights: Complexes, seen: Complexes, gram: Complexes) -> tuple[float, float]:
+    """What weights draw times what other patterns show, and the square of what they draw."""
+    drawn = np.einsum("jf,fg,jg->", weights, gram, weights.conj()).real
+    return float(np.sum(weights.conj() * seen).real), float(drawn)
 
 
 def _low_rank(table: Complexes) -> Complexes:
@@ -246,8 +285,20 @@ def _low_rank(table: Complexes) -> Complexes:
     ratio = small / large
     y2 = values**2 / large
     inside = np.maximum((y2 - ratio - 1) ** 2 - 4 * ratio, 0)
-    shrunk = np.where(y2 > (1 + np.sqrt(ratio)) ** 2, np.sqrt(inside) / np.sqrt(np.maximum(y2, 1e-30)), 0.0)
-    return np.asarray((u * (shrunk * np.sqrt(large))) @ vh)
+    shrunk = np.where(y2 > (1 + np.sqrt(ratio)) ** 2, np.sqrt(inside * large / np.maximum(y2, 1e-30)), 0.0)
+    return np.asarray((u * shrunk) @ vh)
+
+
+def _ring_covariance(rings: list[_Ring], noise_variance: Floats) -> Floats:
+    """Noise of the amplitudes of overlapping rings per real degree of freedom, (ring, ring)."""
+    covariance = np.zeros((len(rings), len(rings)))
+    for i, one in enumerate(rings):
+        for j, other in enumerate(rings[i : i + 2], start=i):
+            _, a, b = np.intersect1d(one.pixels, other.pixels, return_indices=True)
+            shared = np.sum(one.hat[a] * other.hat[b] * noise_variance[one.pixels[a]])
+            covariance[i, j] = covariance[j, i] = shared / (one.weight * other.weight)
+    covariance[np.diag_indices_from(covariance)] += 1e-9 * np.trace(covariance) / max(len(rings), 1)
+    return covariance
 
 
 def _fit_ring(

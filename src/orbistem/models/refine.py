@@ -24,6 +24,7 @@ from orbistem.models.angle import (
     posterior_waves,
     turn_overlap,
 )
+from orbistem.models.counting import Counting
 from orbistem.models.layers import Decoder
 from orbistem.models.orbit_vae import turn_pairs
 
@@ -46,6 +47,7 @@ def refine(
     model_error: Float[Array, " k"],
     orders: Orders,
     *,
+    counting: Counting,
     steps: int,
     n_angles: int,
 ) -> Refined:
@@ -63,7 +65,8 @@ def refine(
         Grid for the starting angle.
     """
     precision = jax.lax.rsqrt(1 + model_error)[None, :, None]
-    inner = overlap(a * precision, decoder(z) * precision, orders)
+    template = decoder(z)
+    inner = overlap(a * precision, template * precision, orders, excess=counting.excess(template))
     angle = best_angle(inner, orders, n_angles=n_angles)
     m = jnp.asarray(orders.of, a.dtype)[None]
     n_latent = z.shape[1]
@@ -73,19 +76,24 @@ def refine(
         return decoder(z1[None])[0]
 
     def misfit(z: Array, angle: Array) -> Array:
-        left = (turn_pairs(a, -angle, orders) - decoder(z)) * precision
-        return 0.5 * jnp.sum(left * left, axis=(-2, -1)) + 0.5 * jnp.sum(z * z, axis=-1)
+        template = decoder(z)
+        left = (turn_pairs(a, -angle, orders) - template) * precision
+        cost = 0.5 * jnp.sum(left * left, axis=(-2, -1)) + counting.excess(template)
+        return cost + 0.5 * jnp.sum(z * z, axis=-1)
 
     def slopes(z: Array, angle: Array) -> tuple[Array, Array]:
         template = decoder(z)
         by_z = jnp.moveaxis(jax.vmap(jax.jacfwd(one))(z), -1, 1)  # (n, d, k, 2)
         by_angle = jnp.stack([m * template[..., 1], -m * template[..., 0]], axis=-1)
-        jacobian = jnp.concatenate([by_z, by_angle[:, None]], axis=1) * precision[None]
-        left = (turn_pairs(a, -angle, orders) - template) * precision
+        jacobian = jnp.concatenate([by_z, by_angle[:, None]], axis=1)
+        left = (turn_pairs(a, -angle, orders) - template) * precision**2
+        left = left - (counting.mean(template) - template)
+        scaled = (jacobian * precision[None]).reshape(*jacobian.shape[:2], -1)
         flat = jacobian.reshape(*jacobian.shape[:2], -1)
         downhill = jnp.einsum("ndk,nk->nd", flat, left.reshape(left.shape[0], -1))
         downhill = downhill - jnp.concatenate([z, jnp.zeros_like(angle)[:, None]], axis=-1)
-        return downhill, jnp.einsum("nik,njk->nij", flat, flat) + prior[None]
+        curvature = jnp.einsum("nik,njk->nij", scaled, scaled) + counting.variance(template, jacobian)
+        return downhill, curvature + prior[None]
 
     def step(_: int, carry: tuple[Array, Array, Array, Array]) -> tuple[Array, Array, Array, Array]:
         z, angle, damping, value = carry
@@ -125,6 +133,7 @@ def sample_posterior(
     model_error: Float[Array, " k"],
     orders: Orders,
     *,
+    counting: Counting,
     n_samples: int,
     n_angles: int,
     key: PRNGKeyArray,
@@ -145,7 +154,8 @@ def sample_posterior(
     def one(draw: Array) -> tuple[Array, Array, Array, Array]:
         z = refined.z + jnp.einsum("nij,j->ni", factor, draw[0])
         template = decoder(z)
-        inner = overlap(a / sigma, template / sigma, orders)
+        inner = overlap(a / sigma, template / sigma, orders, excess=counting.excess(template))
+        template = counting.mean(template)
         log_p, _ = log_marginal(inner, orders, n_angles=n_angles)
         log_ratio = log_p - constant - 0.5 * jnp.sum(z * z - draw * draw, axis=-1) + half_log_det
         re, im = posterior_waves(inner, orders, n_angles=n_angles)

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from orbistem.harmonics.whitening import root, root_moments
+from orbistem.harmonics.rings import polar_coordinates
+from orbistem.harmonics.whitening import azimuthal_mean, root, root_moments
 from orbistem.models.protocol import Encoding
 from orbistem.models.readout import fit_readout
 from orbistem.pipeline.certificate import read_frames
@@ -22,6 +23,9 @@ MAX_PATTERNS = 2048
 MAX_VALUES = 2**23
 """Patterns times pixels in the sample: 64 MiB as double precision."""
 MIN_PATTERNS = 64
+NEIGHBOURHOOD_PX = 1.0
+NOISE_MARGIN = 1.3
+"""Power of noise alone scatters above its mean."""
 
 
 def with_readout(
@@ -54,7 +58,7 @@ def with_readout(
         return model
     rows = np.sort(rng.permutation(rows)[:n])
     frames = read_frames(scan, rows)
-    drawn = model.whitened_prediction(frames)
+    drawn = model.whitened_draw(frames)
     plan = model.plan
     fitted = fit_readout(
         whitened(plan, frames) - drawn,
@@ -65,8 +69,29 @@ def with_readout(
         pixel_valid=plan.pixel_valid,
         centre_px=plan.centre_px,
         pixel_scale=plan.pixel_scale,
+        static=mean_correction(plan, int(usable.sum())),
     )
     return dataclasses.replace(model, readout=fitted)
+
+
+def mean_correction(plan: Plan, n_patterns: int) -> NDArray[np.float64]:
+    """What to add to the whitened mean pattern so that its own noise goes, (ky, kx).
+
+    Beyond the azimuthal mean, each pixel keeps the share of its neighbourhood's power that is not noise of
+    the mean of `n_patterns` patterns (Wiener 1949; neighbourhoods as in Lee, IEEE Trans. Pattern Anal. Mach.
+    Intell. 2, 165 (1980)).
+    """
+    from scipy.ndimage import gaussian_filter
+
+    mean, valid = plan.clean_mean, plan.pixel_valid
+    expected = root_moments(mean)[0] if plan.whitening == "sqrt" else mean
+    deviation = np.where(valid, (expected - plan.background) * plan.weight, 0.0)
+    polar = polar_coordinates(mean.shape, centre_px=plan.centre_px, pixel_scale=plan.pixel_scale)
+    noise = azimuthal_mean(pixel_noise(plan), polar, pixel_valid=valid) / max(n_patterns, 1)
+    power = gaussian_filter(deviation**2, NEIGHBOURHOOD_PX)
+    level = gaussian_filter(np.where(valid, noise, 0.0), NEIGHBOURHOOD_PX)
+    kept = np.clip(1 - NOISE_MARGIN * level / np.maximum(power, np.finfo(float).tiny), 0, 1)
+    return np.asarray((kept - 1) * deviation)
 
 
 def whitened(plan: Plan, frames: NDArray[Any]) -> NDArray[np.float64]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from orbistem.config import FitConfig
 from orbistem.durable import atomic_write_text, write_aside
 from orbistem.harmonics.reduce import HarmonicsMoments, reduce_scan
-from orbistem.harmonics.steerable_pca import SteerableBasis, steerable_basis
+from orbistem.harmonics.steerable_pca import FAINT_SIGNAL, SteerableBasis, steerable_basis
 from orbistem.harmonics.store import CoefficientStore, create, open_store
 from orbistem.pipeline.preparation import Preparation
 from orbistem.plan import Plan
@@ -101,18 +101,22 @@ def reduce(
 def _basis(plan: Plan, moments: HarmonicsMoments, config: FitConfig) -> tuple[Plan, SteerableBasis]:
     plan = plan.with_order0_mean(moments.order0_mean)
 
-    def solve(noise: NDArray[Any], scale_noise: bool) -> SteerableBasis:
+    def solve(noise: NDArray[Any], scale_noise: bool, *, static: bool = True) -> SteerableBasis:
         return steerable_basis(
             moments.second_moment,
             noise,
             plan.grid.carried,
             n_samples=moments.n,
             max_kept=config.max_kept,
+            mean=None if static else moments.mean,
             scale_noise=scale_noise,
         )
 
     if plan.gain is not None:
-        return plan, solve(plan.noise, scale_noise=False)
+        basis = solve(plan.noise, scale_noise=False)
+        if basis.signal_nats < FAINT_SIGNAL:  # what is the same in all patterns only adds noise
+            basis = solve(plan.noise, scale_noise=False, static=False)
+        return plan, basis
     basis = solve(plan.noise, scale_noise=True)
     return plan.with_noise_scale(max(basis.noise_level, float(np.finfo(np.float32).tiny))), basis
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orbistem.config import FitConfig
+from orbistem.harmonics.count_nodes import CountNodes, count_nodes
 from orbistem.metrics import active_units
 from orbistem.models.orbit import OrbitVAE
 from orbistem.models.protocol import Encoding, Restart, TrainingReport
@@ -24,6 +25,8 @@ from orbistem.result import TrainedModel
 
 __all__ = ["NOTHING_TRAINED", "Training", "describe_training", "train_model"]
 
+COUNTS_TOLERANCE = 0.1
+"""Noise must be that of counts within this share for its change with the signal to be believed."""
 AGREEMENT = 0.9
 """Trainings agree where one predicts this share of the variation of the other's latents."""
 
@@ -94,6 +97,7 @@ def train_model(
     vae, report = OrbitVAE.fit(
         rows if background is None else rows - background,
         basis=reduced.basis,
+        counts=_counts(reduced),
         options=config.model,
         seed=config.seed,
         progress=progress,
@@ -138,6 +142,21 @@ def train_model(
         words=words,
         problems=problems,
         scores=scores,
+    )
+
+
+def _counts(reduced: Reduced) -> CountNodes | None:
+    """Where electrons are counted, if what was measured are counts of independent pixels."""
+    plan, basis = reduced.plan, reduced.basis
+    counted = plan.gain is not None and plan.whitening == "poisson" and plan.autocorrelation is None
+    if not counted or abs(basis.noise_level - 1) > COUNTS_TOLERANCE:
+        return None
+    return count_nodes(
+        plan.grid,
+        basis,
+        weight=plan.weight,
+        electrons=plan.background,
+        pixel_scale=plan.pixel_scale,
     )
 
 

@@ -172,9 +172,9 @@ class TrainedModel:
         """Features of latents (n, D) that the read-out uses: (n, hidden)."""
         return np.asarray(self.vae.features(self._raw(np.asarray(z, np.float32))))
 
-    def whitened_prediction(self, frames: NDArray[Any]) -> NDArray[np.float32]:
-        """What the kept coefficients alone draw of patterns, whitened, posterior mean: (n, ky, kx)."""
-        kept = self._posterior_mean(frames)
+    def whitened_draw(self, frames: NDArray[Any]) -> NDArray[np.float32]:
+        """What the patterns' own kept coefficients draw, noise included, whitened: (n, ky, kx)."""
+        kept = self.coefficients(frames)
         parts = [self._deviation(kept[i : i + DRAW_BLOCK]) for i in range(0, len(kept), DRAW_BLOCK)]
         return np.concatenate(parts)
 
