@@ -21,7 +21,7 @@ class PlainVAE:
         self.offset = np.where(order > 0, mean, 0)
 
     @classmethod
-    def fit(cls, coefficients, *, basis, options, seed, progress, checkpoint: Path | None):
+    def fit(cls, coefficients, *, basis, counts, options, seed, progress, checkpoint: Path | None):
         progress.start("training", 5)
         for _ in range(5):
             time.sleep(cls.pause_s)
