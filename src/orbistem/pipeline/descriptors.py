@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -27,8 +31,6 @@ __all__ = [
     "symmetry_words",
 ]
 
-ROWS = 4096
-"""Patterns at a time: their components stay within some 10 MB."""
 MIRRORED_SHARE = 0.5
 """A mirrored scan must leave less than this part of the curl that the scan as it is leaves."""
 
@@ -84,7 +86,12 @@ class ScanFrame:
 
 
 def stored_basis(
-    plan: Plan, store: CoefficientStore, *, background: str, given: NDArray[Any] | None = None
+    plan: Plan,
+    store: CoefficientStore,
+    *,
+    background: str,
+    given: NDArray[Any] | None = None,
+    threads: int | None = None,
 ) -> ComponentBasis:
     """Components of a scan from its stored harmonics.
 
@@ -99,9 +106,11 @@ def stored_basis(
         were its background.
     given
         Harmonics of a vacuum pattern, (ring, order).
+    threads
+        At once; None: as many as there are cores.
     """
     bare = replace(plan, order0_mean=None)
-    moments = _moments(bare, store)
+    moments = _moments(bare, store, threads)
     if background == "learned":
         background = "mean"
     if background == "mean" and moments.n < MIN_PATTERNS:
@@ -132,22 +141,21 @@ def describe_symmetry(
         Harmonics of a vacuum pattern.
     """
     background = "given" if given is not None else config.model.background
-    basis = stored_basis(plan, store, background=background, given=given)
+    basis = stored_basis(plan, store, background=background, given=given, threads=config.compute.threads)
     factor = None
     if plan.normalise == "total" and totals is not None and plan.gain is not None:
         target = plan.reference_total or float(np.nanmean(totals))
         with np.errstate(divide="ignore", invalid="ignore"):
             factor = np.where(totals > 0, target / totals, np.nan)
-    parts: list[list[NDArray[Any]]] = [[] for descriptor in DESCRIPTORS for _ in descriptor.variables]
-    for start, harmonics in store.blocks():
-        for first in range(0, len(harmonics), ROWS):
-            rows = slice(start + first, start + min(first + ROWS, len(harmonics)))
-            components = basis.components(
-                harmonics[first : first + ROWS], noise_factor=None if factor is None else factor[rows]
-            )
-            found = [values for descriptor in DESCRIPTORS for values in descriptor.compute(components)]
-            for part, values in zip(parts, found, strict=True):
-                part.append(values.astype(np.float32))
+
+    def of_block(block: tuple[int, NDArray[Any]]) -> list[NDArray[np.float32]]:
+        start, harmonics = block
+        scale = None if factor is None else factor[start : start + len(harmonics)]
+        components = basis.components(harmonics, noise_factor=scale)
+        found = [values for descriptor in DESCRIPTORS for values in descriptor.compute(components)]
+        return [values.astype(np.float32) for values in found]
+
+    parts = list(zip(*_each_block(of_block, store, config.compute.threads), strict=True))
     variables = [variable for descriptor in DESCRIPTORS for variable in descriptor.variables]
     maps = tuple((v, np.concatenate(part)) for v, part in zip(variables, parts, strict=True))
     return Descriptors(maps=maps, basis=basis)
@@ -210,9 +218,24 @@ def symmetry_words(found: Descriptors) -> tuple[str, ...]:
     return ()
 
 
-def _moments(plan: Plan, store: CoefficientStore) -> HarmonicsMoments:
+def _moments(plan: Plan, store: CoefficientStore, threads: int | None) -> HarmonicsMoments:
     reduction = HarmonicsReduction(plan)
     state = reduction.start()
-    for _, harmonics in store.blocks():
-        state = reduction.merge(state, reduction.sums(harmonics))
+    for sums in _each_block(lambda block: reduction.sums(block[1]), store, threads):
+        state = reduction.merge(state, sums)
     return reduction.finish(state)
+
+
+def _each_block(
+    task: Callable[[tuple[int, NDArray[Any]]], Any], store: CoefficientStore, threads: int | None
+) -> Iterator[Any]:
+    """Results for the blocks of a store in their order; a few blocks at a time are in memory."""
+    workers = threads or os.cpu_count() or 1
+    with ThreadPoolExecutor(workers) as pool:
+        waiting: deque[Future[Any]] = deque()
+        for block in store.blocks():
+            waiting.append(pool.submit(task, block))
+            if len(waiting) > 2 * workers:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()

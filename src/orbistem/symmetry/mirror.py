@@ -66,7 +66,9 @@ def mirror(components: Components) -> Mirror:
     values, order = components.values, components.order
     real = components.variance.dtype
     angle, _ = best_line(*squares_by_order(components, components.weight))
-    aligned = values * np.exp(1j * np.mod(angle[:, None] * order, 2 * np.pi)).astype(values.dtype)
+    turn = np.mod(angle[:, None] * np.arange(order.max(initial=0) + 1), 2 * np.pi).astype(real)
+    wave = (np.cos(turn) + 1j * np.sin(turn)).astype(values.dtype)
+    aligned = values * wave[:, order]
     weight = components.weight.astype(real)
     even, odd = weight * aligned.real**2, weight * aligned.imag**2
     bias = weight * components.variance
@@ -146,14 +148,21 @@ def _climb(
     squares: np.ndarray, waves: np.ndarray, phase: np.ndarray, *, limit: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """Newton's steps from a grid point to its peak; phase (n,) and height (n,)."""
-    wave = waves.astype(squares.real.dtype)
+    real = squares.real.dtype
+    wave = waves.astype(real)
+    across, up = np.ascontiguousarray(squares.real), np.ascontiguousarray(squares.imag)
+
+    def turned() -> tuple[np.ndarray, np.ndarray]:
+        angle = (phase[:, None] * waves).astype(real)
+        cos, sin = np.cos(angle), np.sin(angle)
+        return across * cos - up * sin, up * cos + across * sin
+
     for _ in range(NEWTON_STEPS):
-        turned = squares * np.exp(1j * phase[:, None] * waves).astype(squares.dtype)
-        slope, curvature = -(turned.imag @ wave), -(turned.real @ wave**2)
+        even, odd = turned()
+        slope, curvature = -(odd @ wave), -(even @ wave**2)
         change = np.divide(-slope, curvature, out=np.zeros_like(slope), where=curvature < 0)
         phase = phase + np.clip(change, -limit, limit)
-    turned = squares * np.exp(1j * phase[:, None] * waves).astype(squares.dtype)
-    return phase, turned.real.sum(axis=1)
+    return phase, turned()[0].sum(axis=1)
 
 
 def _maps(components: Components) -> tuple[np.ndarray, ...]:

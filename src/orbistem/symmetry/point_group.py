@@ -154,6 +154,7 @@ class _Test:
         more = np.divide(whole, second, out=np.ones_like(whole), where=second > 0)
         self.cumulant = (first, whole, third * more**1.5)
         self.signal = self.raw.sum(axis=1) - 2 * self.cumulant[0].sum(axis=1)
+        self.lines: dict[int, np.ndarray] = {}
         self.squares, self.orders = squares_by_order(components, chosen)
 
     def turns(self, order: int, level: float) -> tuple[np.ndarray, np.ndarray]:
@@ -168,7 +169,7 @@ class _Test:
     def mirrors(self, order: int, level: float) -> tuple[np.ndarray, np.ndarray]:
         """P value of D_n, its best lines; and whether an odd part as large as the even would be noticed."""
         multiple = self.orders % order == 0
-        _, even_minus_odd = best_line(self.squares[:, multiple], self.orders[multiple])
+        self.lines[order], even_minus_odd = best_line(self.squares[:, multiple], self.orders[multiple])
         allowed = np.arange(CLASSES) % order == 0
         odd = (self.raw[:, allowed].sum(axis=1) - even_minus_odd) / 2
         both = odd + self.raw[:, ~allowed].sum(axis=1)
@@ -206,16 +207,15 @@ class _Test:
         With amplitude r and odd part y in units of noise, one component says √(2π) r/2 exp(-y²/2): a phase on
         the line, up or down, against a uniform one. Of the line's azimuth only one in range/width is right.
         """
-        multiple = self.orders % order == 0
-        squares = self.squares[rows][:, multiple].astype(np.complex128)
-        line, _ = best_line(squares, self.orders[multiple])
+        line = self.lines[order][rows]
         asked = (self.components.order % order == 0) & (self.components.weight > MIN_WEIGHT)
         use = np.flatnonzero(asked)
         values = self.components.values[np.ix_(rows, use)]
         noise = self.components.variance[np.ix_(rows, use)]
         noise = np.maximum(noise, MIN_VARIANCE * self.components.variance[rows].mean(axis=1, keepdims=True))
         wave = self.components.order[use]
-        aligned = values * np.exp(1j * line[:, None] * wave)
+        angle = np.mod(line[:, None] * np.arange(wave.max(initial=0) + 1), 2 * np.pi).astype(noise.dtype)
+        aligned = values * (np.cos(angle) + 1j * np.sin(angle)).astype(values.dtype)[:, wave]
         odd, power = aligned.imag**2 / noise, (aligned.real**2 + aligned.imag**2) / noise
         speaks = power >= SPEAKING**2
         said = np.where(speaks, 0.5 * np.log(np.pi / 2 * np.maximum(power, 1)) - odd / 2, 0.0).sum(axis=1)
