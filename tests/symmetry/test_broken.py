@@ -257,3 +257,20 @@ def test_ranks_are_normal_whatever_the_tails(rng):
     assert kstest(normal_ranks(heavy, np.ones(4000, bool)), "norm").statistic < 0.01
     above = normal_ranks(np.array([*heavy, 1e9]), np.array([True] * 4000 + [False]))
     assert above[-1] > above[:-1].max()
+
+
+def test_angles_read_off_the_noise_do_not_spoil_the_lattice(rng):
+    """Angles that follow each pattern's own noise: the scores stay those of a perfect crystal."""
+    harmonics = (crystal(rng, size=0.5) + noise_of(rng, SIDE**2)).astype(np.complex64)
+    found = find_broken(
+        harmonics,
+        make_modes(),
+        latent=rng.standard_normal((SIDE**2, 1)),
+        angle=np.angle(harmonics[:, 0, 1]),
+        reference=np.ones(SIDE**2, bool),
+        layout=Layout.grid((SIDE, SIDE)),
+        rng=rng,
+    )
+    assert not found.expected.from_own_pattern
+    assert abs(found.score.mean()) < 0.8
+    assert not any("own frame" in name for name in found.names)

@@ -163,7 +163,7 @@ def find_broken(
     if trusted.sum() < MIN_POSITIONS:
         return _nothing(n, options, widths)
     pools = [Pool(layout, width) for width in widths]
-    law = _law_of_maximum(modes, widths, turns=angle is not None, rng=rng)
+    laws: dict[bool, MaximumLaw] = {}
     for last in [False] * (CLEANING_STEPS - 1) + [True]:
         expected = _expectation(
             values,
@@ -176,10 +176,14 @@ def find_broken(
             widths=widths,
             neighbours=options.neighbours,
         )
-        scores = _scores(expected, rings, modes, pools, trusted, turns=angle is not None)
+        # an angle was read off the same noise: turned by it, residuals against the lattice would add up
+        turns = angle is not None and expected.from_own_pattern
+        if turns not in laws:
+            laws[turns] = _law_of_maximum(modes, widths, turns=turns, rng=rng)
+        scores = _scores(expected, rings, modes, pools, trusted, turns=turns)
         parts = np.stack(list(scores.values()), axis=1)
         parts[~usable] = np.nan
-        score = law.score(parts.max(axis=1))
+        score = laws[turns].score(parts.max(axis=1))
         if not last:
             smaller = reference & usable & ~(score > CLEANING_SCORE)
             trusted = smaller if smaller.sum() >= MIN_POSITIONS else trusted

@@ -7,8 +7,9 @@ import numpy as np
 __all__ = ["densest"]
 
 NEIGHBOURS = 20
-FAR = 3.0
-"""A position is off the orbifold where its neighbours in the latents lie this many typical distances away."""
+FAR = 10.0
+"""A position is off the orbifold where its neighbours in the latents lie this many typical distances away.
+Not fewer: leaving out what is merely noisy would bias the rest."""
 
 
 def densest(latent: np.ndarray | None, usable: np.ndarray) -> np.ndarray:
