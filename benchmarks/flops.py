@@ -36,7 +36,10 @@ class Flops:
     overlap
         Pattern times template, summed within each order.
     angles
-        Posterior on the grid of angles: search of its peak, the likelihood, its harmonic content.
+        Posterior on the grid of angles: search of its peak, the likelihood, and its harmonic content
+        where a model error is followed.
+    counting
+        Template → expected counts on the nodes, and back.
     """
 
     contraction: float
@@ -47,6 +50,7 @@ class Flops:
     gauge: float
     overlap: float
     angles: float
+    counting: float
 
     @property
     def total(self) -> float:
@@ -54,7 +58,7 @@ class Flops:
         return float(sum(getattr(self, entry.name) for entry in fields(self)))
 
 
-def training_flops(order: np.ndarray, options: OrbitOptions) -> Flops:
+def training_flops(order: np.ndarray, options: OrbitOptions, *, nodes: int = 0) -> Flops:
     """Count the matrix products of one training step per pattern.
 
     Parameters
@@ -63,6 +67,8 @@ def training_flops(order: np.ndarray, options: OrbitOptions) -> Flops:
         (K,) angular order of each kept coefficient.
     options
         Sizes of the network.
+    nodes
+        Nodes on which electrons are counted; 0: Gaussian noise.
     """
     both, data_only, forward = 3, 2, 1  # products of a layer: forward, to its input, to its weights
     n_plain, n_turning = int(np.sum(order == 0)), int(np.sum(order > 0))
@@ -80,7 +86,8 @@ def training_flops(order: np.ndarray, options: OrbitOptions) -> Flops:
         decoder=both * decoder * draws,
         gauge=both * decoder if options.gauge else 0,
         overlap=both * (8 * n_turning + 2 * n_plain) * draws,
-        angles=(forward + data_only + forward) * angles * draws,
+        angles=(forward + data_only + (forward if options.model_error_share > 0 else 0)) * angles * draws,
+        counting=data_only * 2 * (2 * n_turning + n_plain) * nodes * draws,
     )
 
 

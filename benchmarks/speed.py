@@ -93,21 +93,41 @@ def training_pace(reduced: Reduced, config: FitConfig, *, seconds: float) -> Pac
     import jax
     import jax.numpy as jnp
 
+    from orbistem.harmonics.steerable_pca import FAINT_SIGNAL
     from orbistem.models.angle import make_orders
+    from orbistem.models.counting import Counting
     from orbistem.models.fitting import settled
     from orbistem.models.objective import OrbitProblem
     from orbistem.models.orbit import as_pairs
     from orbistem.models.orbit_vae import make_net
     from orbistem.models.train import begin, make_round
+    from orbistem.pipeline.training import counted_nodes
 
-    net_options, options = settled(config.model, reduced.basis).net, config.model.train
+    nodes = counted_nodes(reduced)
+    counted = nodes is not None
+    net_options, options = settled(config.model, reduced.basis, counted=counted).net, config.model.train
+    if nodes is None or reduced.basis.signal_nats > FAINT_SIGNAL:
+        counting = None
+    else:
+        counting = Counting(jnp.asarray(nodes.waves, jnp.float32), jnp.asarray(nodes.electrons, jnp.float32))
     pairs = as_pairs(reduced.coefficients)
     basis = reduced.basis
     orders = make_orders(basis.order)
     key_net, key_train = jax.random.split(jax.random.key(0))
-    net = make_net(basis.eigenvalue, orders, start=pairs.mean(axis=0), options=net_options, key=key_net)
+    net = make_net(
+        basis.eigenvalue,
+        orders,
+        start=pairs.mean(axis=0),
+        options=net_options,
+        key=key_net,
+        counting=counting,
+    )
     problem = OrbitProblem(
-        orders, basis.eigenvalue, n_patterns=len(pairs), options=net_options, train_offset=True
+        orders,
+        basis.eigenvalue,
+        n_patterns=len(pairs),
+        options=net_options,
+        train_offset=counting is None,
     )
     _, static = eqx.partition(net, eqx.is_inexact_array)
     state = begin(net, problem.limit, key=key_train, options=options)
@@ -130,7 +150,9 @@ def training_pace(reduced: Reduced, config: FitConfig, *, seconds: float) -> Pac
         gemm=float(np.mean([one.mean for one in products])),
         best_patterns_per_s=per_round / min(rounds),
         best_gemm=max(one.best for one in products),
-        flops=training_flops(np.asarray(basis.order), net_options),
+        flops=training_flops(
+            np.asarray(basis.order), net_options, nodes=0 if counting is None else len(counting.electrons)
+        ),
     )
 
 

@@ -23,7 +23,7 @@ from orbistem.harmonics.steerable_pca import SteerableBasis
 __all__ = ["CountNodes", "count_nodes"]
 
 MAX_NODE_RINGS = 32
-ANGLES_PER_ORDER = 2.5
+ANGLES_PER_ORDER = 2.0
 """Nodes on a ring for each order that it carries: the squares of waves are summed exactly."""
 LEAST_NOISE = 0.05
 

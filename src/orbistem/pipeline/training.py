@@ -23,7 +23,7 @@ from orbistem.plan import Plan
 from orbistem.progress import Progress
 from orbistem.result import TrainedModel
 
-__all__ = ["NOTHING_TRAINED", "Training", "describe_training", "train_model"]
+__all__ = ["NOTHING_TRAINED", "Training", "counted_nodes", "describe_training", "train_model"]
 
 COUNTS_TOLERANCE = 0.1
 """Noise must be that of counts within this share for its change with the signal to be believed."""
@@ -97,7 +97,7 @@ def train_model(
     vae, report = OrbitVAE.fit(
         rows if background is None else rows - background,
         basis=reduced.basis,
-        counts=_counts(reduced),
+        counts=counted_nodes(reduced),
         options=config.model,
         seed=config.seed,
         progress=progress,
@@ -145,7 +145,7 @@ def train_model(
     )
 
 
-def _counts(reduced: Reduced) -> CountNodes | None:
+def counted_nodes(reduced: Reduced) -> CountNodes | None:
     """Where electrons are counted, if what was measured are counts of independent pixels."""
     plan, basis = reduced.plan, reduced.basis
     counted = plan.gain is not None and plan.whitening == "poisson" and plan.autocorrelation is None
