@@ -1,7 +1,7 @@
 """From the fraction of the beam in each pixel to what a camera writes: descan, dose, spread, hot pixels.
 
-The order is that of the instrument: the pattern wanders (descan), electrons arrive one by one (Poisson),
-each may light several pixels (spread), and some pixels are hot. Spread after counting correlates the noise
+The order is that of the instrument: the pattern is stretched (ellipse) and wanders (descan), a beam stop hides
+a part, electrons arrive one by one (Poisson), each may light several pixels (spread), and some pixels are hot. Spread after counting correlates the noise
 of neighbours, as in a real camera; blurring the expectation instead would not.
 """
 
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from orbistem.errors import OptionError, require_stack
+from orbistem.simulate.distortion import beam_stop, distort
 
 UINT16_MAX = 65535
 BLOCK = 256  # patterns at a time, so that float64 copies stay small
@@ -30,6 +31,10 @@ class DetectorOptions:
     descan_px
         2 × 2: shift of the pattern, (ky, kx) in pixels, from the first to the last row (first entry) and
         from the first to the last column (second entry) of the scan; its mean over the scan is zero.
+    ellipse
+        Long over short axis of what should be a circle, and the azimuth of the long axis in radian.
+    beam_stop_px
+        Width of a beam stop, a bar from the left edge to the middle; 0 for none.
     hot_pixels
         Number of pixels, drawn at random, that add `hot_counts` to every pattern.
     hot_counts
@@ -39,6 +44,8 @@ class DetectorOptions:
     psf_sd_px: float = 0.0
     gain: float = 1.0
     descan_px: tuple[tuple[float, float], tuple[float, float]] = ((0.0, 0.0), (0.0, 0.0))
+    ellipse: tuple[float, float] = (1.0, 0.0)
+    beam_stop_px: float = 0.0
     hot_pixels: int = 0
     hot_counts: int = 1000
 
@@ -48,6 +55,16 @@ class DetectorOptions:
                 "detector: want psf_sd_px >= 0, gain > 0, hot_pixels >= 0 and hot_counts >= 0, got "
                 f"{self.psf_sd_px}, {self.gain}, {self.hot_pixels} and {self.hot_counts}; correct one"
             )
+        if not (1 <= self.ellipse[0] < 2 and np.isfinite(self.ellipse[1])) or self.beam_stop_px < 0:
+            raise OptionError(
+                "detector: want an ellipse with a ratio from 1 to 2 and a finite angle, and beam_stop_px >= 0, "
+                f"got {self.ellipse} and {self.beam_stop_px}; correct one"
+            )
+
+    @property
+    def distorts(self) -> bool:
+        """Whether patterns are moved or stretched."""
+        return self.ellipse[0] != 1 or bool(np.any(self.descan_px))
 
 
 def expose(
@@ -57,13 +74,14 @@ def expose(
     rng: np.random.Generator,
     options: DetectorOptions | None = None,
     scan_shape: tuple[int, int] | None = None,
+    binning: int = 1,
 ) -> np.ndarray:
     """What the camera records of noise-free patterns.
 
     Parameters
     ----------
     clean
-        (n, ky, kx), fraction of the beam in each pixel.
+        (n, ky, kx), fraction of the beam in each pixel; finer by `binning` for sharp edges that are moved.
     dose
         Electrons in the beam per pattern.
     rng
@@ -72,6 +90,8 @@ def expose(
         Imperfections; None is a perfect counting camera.
     scan_shape
         (y, x) of the scan, needed only for descan.
+    binning
+        Pixels of `clean` across one of the detector.
 
     Returns
     -------
@@ -89,20 +109,20 @@ def expose(
     options = DetectorOptions() if options is None else options
     shifts = _descan_shifts(len(clean), options, scan_shape)
     plain = options.psf_sd_px == 0 and options.gain == 1.0
-    out = np.empty(clean.shape, dtype=np.uint32 if plain else np.float32)
+    shape = (clean.shape[1] // binning, clean.shape[2] // binning)
+    dark = beam_stop(shape, options.beam_stop_px) if options.beam_stop_px else None
+    out = np.empty((len(clean), *shape), dtype=np.uint32 if plain else np.float32)
     for start in range(0, len(clean), BLOCK):
-        block = clean[start : start + BLOCK].astype(np.float64)
-        if shifts is not None:
-            block = np.stack(
-                [shift_pattern(one, by) for one, by in zip(block, shifts[start : start + BLOCK], strict=True)]
-            )
+        block = _on_detector(clean[start : start + BLOCK], shifts[start : start + BLOCK], options, binning)
+        if dark is not None:
+            block[:, dark] = 0.0
         counts = rng.poisson(dose * np.maximum(block, 0.0))
         if plain:
             out[start : start + BLOCK] = counts
         else:
             out[start : start + BLOCK] = options.gain * spread(counts.astype(np.float64), options.psf_sd_px)
     if options.hot_pixels:
-        where = rng.choice(clean.shape[1] * clean.shape[2], size=options.hot_pixels, replace=False)
+        where = rng.choice(shape[0] * shape[1], size=options.hot_pixels, replace=False)
         out.reshape(len(out), -1)[:, where] += np.array(options.hot_counts, dtype=out.dtype)
     if plain:
         return out.astype(np.uint16 if out.max(initial=0) <= UINT16_MAX else np.float32)
@@ -138,10 +158,20 @@ def _roll_in_zeros(pattern: np.ndarray, by: int, axis: int) -> np.ndarray:
     return out
 
 
-def _descan_shifts(n: int, options: DetectorOptions, scan_shape: tuple[int, int] | None) -> np.ndarray | None:
+def _on_detector(clean: np.ndarray, shifts: np.ndarray, options: DetectorOptions, binning: int) -> np.ndarray:
+    """Float64 patterns (n, ky, kx), moved and stretched; by area where they are only moved, and not finer."""
+    if options.ellipse[0] == 1 and binning == 1:
+        block = clean.astype(np.float64)
+        if options.distorts:
+            block = np.stack([shift_pattern(one, by) for one, by in zip(block, shifts, strict=True)])
+        return block
+    return distort(clean, shifts, ellipse=options.ellipse, binning=binning)
+
+
+def _descan_shifts(n: int, options: DetectorOptions, scan_shape: tuple[int, int] | None) -> np.ndarray:
     slope = np.array(options.descan_px, dtype=np.float64)
     if not slope.any():
-        return None
+        return np.zeros((n, 2))
     if scan_shape is None or scan_shape[0] * scan_shape[1] != n:
         raise OptionError(
             f"scan_shape: want (y, x) of {n} positions for descan, got {scan_shape}; give the scan's shape"

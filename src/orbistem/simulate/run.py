@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 
 import numpy as np
@@ -15,6 +16,9 @@ from orbistem.simulate.recipes import Recipe, find_recipe
 from orbistem.simulate.structures import Specimen
 from orbistem.simulate.truth import derive_truth
 from orbistem.simulate.variants import Variant
+
+FINER_IF_DISTORTED = 2
+"""Patterns that are moved or stretched are drawn with so many pixels across one of the detector."""
 
 
 def scan_positions(
@@ -108,18 +112,29 @@ def simulate(
         raise OptionError("descan_px: want a grid, got irregular positions; leave one of them out")
     _require_extra()
     optics = recipe.optics if optics is None else optics
-    specimen = build_for(recipe, optics, detector_px=detector_px, variant=variant)
+    finer = FINER_IF_DISTORTED if dose is not None and detector is not None and detector.distorts else 1
+    if finer > 1:
+        recipe = dataclasses.replace(recipe, samples_per_pixel=recipe.samples_per_pixel / finer)
+    drawn_px = finer * detector_px
+    specimen = build_for(recipe, optics, detector_px=drawn_px, variant=variant)
     positions, steps = scan_positions(recipe, specimen, shape)
     phonon_rng, camera_rng, place_rng = np.random.default_rng(seed).spawn(3)
     if irregular:
         positions = positions + place_rng.uniform(-0.5, 0.5, positions.shape) @ steps
     clean = clean_patterns(
-        specimen, positions, optics=optics, detector_px=detector_px, rng=phonon_rng, progress=progress
+        specimen, positions, optics=optics, detector_px=drawn_px, rng=phonon_rng, progress=progress
     )
     patterns = (
         clean
         if dose is None
-        else expose(clean, dose=dose, rng=camera_rng, options=detector, scan_shape=(shape[0], shape[1]))
+        else expose(
+            clean,
+            dose=dose,
+            rng=camera_rng,
+            options=detector,
+            scan_shape=(shape[0], shape[1]),
+            binning=finer,
+        )
     )
     pixel_mrad = 2 * optics.half_angle_mrad / detector_px
     if irregular:

@@ -1,0 +1,80 @@
+"""What the lenses behind the specimen do to a pattern: they move it (descan) and stretch it (ellipse).
+
+Patterns are drawn on a finer grid than the detector's, moved and stretched there by splines, and then summed
+over each detector pixel, so that a sharp edge keeps its shape wherever it falls between pixels.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from orbistem.errors import OptionError, require_stack
+
+Ellipse = tuple[float, float]
+
+
+def ellipse_matrix(ellipse: Ellipse) -> np.ndarray:
+    """Map (y, x) of the true pattern to (y, x) on the detector, 2 × 2; areas are kept.
+
+    Parameters
+    ----------
+    ellipse
+        Long over short axis of what should be a circle, and the azimuth of the long axis in radian, from +kx
+        to +ky.
+    """
+    ratio, angle_rad = ellipse
+    along = np.array([np.sin(angle_rad), np.cos(angle_rad)])
+    across = np.array([np.cos(angle_rad), -np.sin(angle_rad)])
+    stretch = np.sqrt(ratio)
+    return np.asarray(stretch * np.outer(along, along) + np.outer(across, across) / stretch)
+
+
+def distort(
+    patterns: np.ndarray, shifts_px: np.ndarray, *, ellipse: Ellipse = (1.0, 0.0), binning: int = 1
+) -> np.ndarray:
+    """Patterns as they arrive on the detector.
+
+    Parameters
+    ----------
+    patterns
+        (n, binning · ky, binning · kx), intensity of each fine pixel.
+    shifts_px
+        (n, 2), in detector pixels.
+    ellipse
+        See `ellipse_matrix`; about the middle of the frame, before the shift.
+    binning
+        Fine pixels across one of the detector.
+
+    Returns
+    -------
+    numpy.ndarray
+        (n, ky, kx), float64, never negative.
+    """
+    from scipy.ndimage import map_coordinates, spline_filter
+
+    require_stack("patterns", patterns)
+    ny, nx = patterns.shape[1:]
+    if binning < 1 or ny % binning or nx % binning:
+        raise OptionError(
+            f"binning: want a divisor of both sides of {(ny, nx)}, got {binning}; draw finer patterns"
+        )
+    middle = np.array([(ny - 1) / 2, (nx - 1) / 2])
+    grid = np.indices((ny, nx), dtype=np.float64).reshape(2, -1) - middle[:, None]
+    back = np.linalg.inv(ellipse_matrix(ellipse))
+    out = np.empty((len(patterns), ny // binning, nx // binning))
+    for i, (pattern, shift) in enumerate(zip(patterns, shifts_px, strict=True)):
+        source = back @ (grid - binning * np.asarray(shift, np.float64)[:, None]) + middle[:, None]
+        spline = spline_filter(pattern.astype(np.float64), order=3, mode="constant")
+        fine = map_coordinates(spline, source, order=3, mode="constant", prefilter=False)
+        parts = np.maximum(fine, 0.0).reshape(ny // binning, binning, nx // binning, binning)
+        out[i] = parts.sum(axis=(1, 3))
+    return out
+
+
+def beam_stop(detector_shape: tuple[int, int], width_px: float) -> np.ndarray:
+    """Shadow of a bar from the left edge to the middle, with a round end: (ky, kx) bool, True where dark."""
+    ky, kx = detector_shape
+    y, x = np.indices(detector_shape, dtype=np.float64)
+    y -= (ky - 1) / 2
+    x -= (kx - 1) / 2
+    return np.asarray(np.where(x <= 0, np.abs(y), np.hypot(y, x)) <= width_px / 2)
