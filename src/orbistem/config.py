@@ -26,6 +26,8 @@ from orbistem.harmonics.rings import RingOptions
 from orbistem.models.orbit import OrbitVAEOptions
 from orbistem.prepare.centre import CentreOptions
 from orbistem.prepare.counts import CountsOptions
+from orbistem.prepare.descan import DescanOptions
+from orbistem.prepare.ellipse import EllipseOptions
 from orbistem.prepare.mask import MaskOptions
 
 __all__ = ["ComputeOptions", "FitConfig", "InputOptions", "PrepareOptions"]
@@ -148,7 +150,7 @@ class FitConfig:
     ----------
     seed
         Seed of all randomness; equal seeds give equal maps.
-    input, prepare, centre, mask, counts, rings, model, compute
+    input, prepare, centre, descan, ellipse, mask, counts, rings, model, compute
         Options of the steps, in their order.
     max_kept
         At most this many coefficients are kept, the strongest first; how many rise above the noise is found.
@@ -165,6 +167,8 @@ class FitConfig:
     input: InputOptions = field(default_factory=InputOptions)
     prepare: PrepareOptions = field(default_factory=PrepareOptions)
     centre: CentreOptions = field(default_factory=CentreOptions)
+    descan: DescanOptions = field(default_factory=DescanOptions)
+    ellipse: EllipseOptions = field(default_factory=EllipseOptions)
     mask: MaskOptions = field(default_factory=MaskOptions)
     counts: CountsOptions = field(default_factory=CountsOptions)
     rings: RingOptions = field(default_factory=RingOptions)

@@ -16,19 +16,14 @@ from typing import Any, Literal
 import numpy as np
 
 from orbistem.errors import InputError, OptionError, ShapeError, require_stack
-from orbistem.harmonics.analyser import Analyser, make_analyser
-from orbistem.harmonics.circular import CircularGrid, make_grid
-from orbistem.harmonics.electrons import ElectronReader, reference_total
-from orbistem.harmonics.noise import noise_covariance
-from orbistem.harmonics.rings import RingOptions, polar_coordinates
-from orbistem.harmonics.whitening import (
-    ANSCOMBE_SHIFT,
-    Whitening,
-    azimuthal_mean,
-    linear_weight,
-    root,
-    root_moments,
-)
+from orbistem.harmonics.analyser import Analyser
+from orbistem.harmonics.circular import CircularGrid
+from orbistem.harmonics.electrons import reference_total
+from orbistem.harmonics.rings import RingOptions
+from orbistem.harmonics.steps import Setup, Steps, make_steps
+from orbistem.harmonics.wandering import Wandering, choose_step, common_orders
+from orbistem.harmonics.whitening import ANSCOMBE_SHIFT, Whitening
+from orbistem.prepare.descan import descan_shift
 
 __all__ = ["Normalise", "Plan", "reference_total"]
 
@@ -72,6 +67,15 @@ class Plan:
         Noise autocorrelation over pixels, shape (2 L + 1, 2 L + 1), 1 in the middle; None: independent.
     order0_mean
         Mean of order 0 over the scan, shape (ring,): the origin of the coefficients. None: not known yet.
+    ellipse
+        Long over short axis of what should be a circle, and the azimuth of the long axis in radian.
+    shift_px
+        Where the pattern lies at each position of the scan, (position, 2), px from `centre_px`; then `mean`
+        is the pattern at rest. None: it does not wander. See `harmonics.wandering`.
+    descan_px
+        The plane or quadratic behind `shift_px`, (term, 2): see `prepare.descan`.
+    ring_orders
+        Orders of each ring that can be read wherever the pattern lies; see `with_descan`.
     """
 
     mean: np.ndarray
@@ -87,6 +91,10 @@ class Plan:
     noise_scale: float = 1.0
     autocorrelation: np.ndarray | None = None
     order0_mean: np.ndarray | None = None
+    ellipse: tuple[float, float] = (1.0, 0.0)
+    shift_px: np.ndarray | None = None
+    descan_px: np.ndarray | None = None
+    ring_orders: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         if self.mean.ndim != 2:
@@ -112,6 +120,8 @@ class Plan:
             raise OptionError(
                 f"reference_total: want electrons above 0, got {self.reference_total}; or leave it out"
             )
+        if self.shift_px is not None and (self.shift_px.ndim != 2 or self.shift_px.shape[1] != 2):
+            raise ShapeError(f"shift_px: want (position, 2), got {self.shift_px.shape}; one row per position")
         use = self.pixel_valid & np.isfinite(self.mean)
         if not use.any() or not float(self.mean[use].sum()) > 0:
             raise InputError(
@@ -157,37 +167,35 @@ class Plan:
     @property
     def noise(self) -> np.ndarray:
         """Noise covariance of the harmonics per real degree of freedom, shape (order, ring, ring)."""
-        return self.noise_scale * _steps(self).noise
+        made = _made(self)
+        if made.noise is None:
+            still = made.wandering is None or self.shift_px is None
+            made.noise = made.steps.noise if still else made.wandering.noise(self.shift_px)  # type: ignore
+        return np.asarray(self.noise_scale * made.noise)
 
-    def harmonics(self, frames: np.ndarray) -> np.ndarray:
+    def harmonics(self, frames: np.ndarray, positions: np.ndarray | None = None) -> np.ndarray:
         """Whitened harmonics about the azimuthal mean (and about `order0_mean` if known).
 
         Parameters
         ----------
         frames
             Stored counts of any real dtype, shape (n, ky, kx).
+        positions
+            Flat positions of the frames in the scan, shape (n,): where the pattern wanders, they say where it
+            lies. None: all patterns lie at `centre_px`.
 
         Returns
         -------
         Shape (n, ring, order), complex64; NaN for a frame without a single finite valid pixel.
         """
         frames = self._checked(frames)
-        steps = _steps(self)
-        grid = steps.grid
-        result = np.empty((len(frames), grid.n_rings, grid.n_orders), np.complex64)
+        made = _made(self)
+        result = np.empty((len(frames), *self.harmonics_shape), np.complex64)
         for part in self._chunks(frames):
-            got = steps.reader.read(frames[part], len(steps.mean_read))
-            pixels = got.pixels
-            if self.whitening == "sqrt":
-                pixels = root(pixels)
-                if got.missing is not None and got.level is not None:
-                    rows = np.flatnonzero(got.missing.any(axis=1))
-                    expected = root_moments(got.level[rows, None] * steps.mean_read)[0]
-                    pixels[rows] = np.where(got.missing[rows], expected.astype(np.float32), pixels[rows])
-            pixels -= steps.background_read
-            result[part] = steps.analyser(pixels)
-            if got.level is not None:
-                result[part][np.isnan(got.level)] = np.nan + 1j * np.nan
+            if made.wandering is None or self.shift_px is None or positions is None:
+                result[part] = made.steps.harmonics(frames[part])
+            else:
+                result[part] = made.wandering.harmonics(frames[part], self.shift_px[positions[part]])
         if self.order0_mean is not None:
             result[:, :, 0] -= self.order0_mean.astype(np.float32)
         return result
@@ -241,6 +249,36 @@ class Plan:
             )
         return _sharing_steps(self, replace(self, order0_mean=np.asarray(order0_mean, np.float64)))
 
+    def with_descan(self, shift_px: np.ndarray, descan_px: np.ndarray) -> Plan:
+        """Return a copy for a pattern that wanders; `mean` must be the pattern at rest.
+
+        Parameters
+        ----------
+        shift_px
+            (position, 2); see `prepare.descan.descan_shift`.
+        descan_px
+            (term, 2): the model behind it.
+        """
+        moving = replace(
+            self, shift_px=np.asarray(shift_px, np.float64), descan_px=np.asarray(descan_px, np.float64)
+        )
+        return replace(moving, ring_orders=common_orders(_setup(moving, None), moving.shift_px))
+
+    def for_places(self, place: np.ndarray) -> Plan:
+        """Return a plan for a scan with positions at these places, (n, 2); see `tiles.scan_coordinates`."""
+        if self.descan_px is None:
+            return self
+        shift = descan_shift(self.descan_px, place)
+        if self.shift_px is not None and shift.shape == self.shift_px.shape:
+            return self if np.allclose(shift, self.shift_px, atol=1e-6) else replace(self, shift_px=shift)
+        return replace(self, shift_px=shift)
+
+    @property
+    def centre_step_px(self) -> float:
+        """Distance of the places of the centre for which maps are made; 0 where it does not wander."""
+        wandering = _made(self).wandering
+        return 0.0 if wandering is None else wandering.step_px
+
     def to_dict(self) -> dict[str, Any]:
         """All scalars, ready for TOML or JSON; what is unknown is left out."""
         scalars: dict[str, Any] = {
@@ -254,6 +292,8 @@ class Plan:
             "whitening": self.whitening,
             "noise_scale": float(self.noise_scale),
             "rings": asdict(self.rings),
+            "ellipse": [float(part) for part in self.ellipse],
+            "ring_orders": None if self.ring_orders is None else list(self.ring_orders),
         }
         return {name: value for name, value in scalars.items() if value is not None}
 
@@ -264,6 +304,8 @@ class Plan:
             "pixel_valid": self.pixel_valid,
             "autocorrelation": self.autocorrelation,
             "order0_mean": self.order0_mean,
+            "shift_px": self.shift_px,
+            "descan_px": self.descan_px,
         }
         return {name: np.ascontiguousarray(array) for name, array in named.items() if array is not None}
 
@@ -277,6 +319,7 @@ class Plan:
             A name is unknown, or the arrays do not belong to the scalars.
         """
         known = dict(scalars)
+        orders = known.pop("ring_orders", None)
         shape = tuple(known.pop("detector_shape", np.shape(arrays["mean"])))
         if shape != np.shape(arrays["mean"]):
             raise OptionError(
@@ -291,6 +334,10 @@ class Plan:
                 rings=RingOptions(**known.pop("rings", {})),
                 autocorrelation=arrays.get("autocorrelation"),
                 order0_mean=arrays.get("order0_mean"),
+                ellipse=_pair(known.pop("ellipse", (1.0, 0.0))),
+                shift_px=arrays.get("shift_px"),
+                descan_px=arrays.get("descan_px"),
+                ring_orders=None if orders is None else tuple(int(n) for n in orders),
                 **known,
             )
         except (KeyError, TypeError) as error:
@@ -311,27 +358,24 @@ class Plan:
         return [slice(start, min(start + step, len(frames))) for start in range(0, len(frames), step)]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class _Steps:
+@dataclass(slots=True, eq=False)
+class _Made:
     """What follows from a plan and is worth keeping while it is used."""
 
-    grid: CircularGrid
-    mean: np.ndarray
-    total: float
-    weight: np.ndarray
-    background: np.ndarray
-    analyser: Analyser
-    noise: np.ndarray
-    reader: ElectronReader
-    mean_read: np.ndarray
-    background_read: np.ndarray
+    steps: Steps
+    wandering: Wandering | None = None
+    noise: np.ndarray | None = None
 
 
-_KEPT: weakref.WeakKeyDictionary[Plan, _Steps] = weakref.WeakKeyDictionary()
+_KEPT: weakref.WeakKeyDictionary[Plan, _Made] = weakref.WeakKeyDictionary()
 _LOCK = threading.Lock()
 
 
-def _steps(plan: Plan) -> _Steps:
+def _steps(plan: Plan) -> Steps:
+    return _made(plan).steps
+
+
+def _made(plan: Plan) -> _Made:
     with _LOCK:
         steps = _KEPT.get(plan)
         if steps is None:
@@ -348,43 +392,31 @@ def _sharing_steps(plan: Plan, new: Plan) -> Plan:
     return new
 
 
-def _make_steps(plan: Plan) -> _Steps:
-    shape = plan.detector_shape
-    centre, scale = _pair(plan.centre_px), _pair(plan.pixel_scale)
-    use = plan.pixel_valid & np.isfinite(plan.mean)
-    polar = polar_coordinates(shape, centre_px=centre, pixel_scale=scale)
-    grid = make_grid(shape, centre_px=centre, pixel_scale=scale, pixel_valid=use, options=plan.rings)
-    profile = np.maximum(azimuthal_mean(plan.mean, polar, pixel_valid=use), 0)
-    mean = np.where(use, np.maximum(np.where(use, plan.mean, 0), 0), profile)
-    if plan.whitening == "poisson":
-        weight = linear_weight(mean, polar, pixel_valid=use)
-        background, variance = profile, mean
-    else:
-        weight = use.astype(np.float64)
-        rooted, variance = root_moments(mean)
-        background = azimuthal_mean(rooted, polar, pixel_valid=use)
-    analyser = make_analyser(grid, weight=weight)
-    floor = np.finfo(float).tiny
-    order = np.concatenate([analyser.gather, np.setdiff1d(np.flatnonzero(use), analyser.gather)])
-    total = float(mean[use].sum())
-    reader = ElectronReader(
-        pixels=order,
-        mean=mean.ravel()[order],
+def _make_steps(plan: Plan) -> _Made:
+    setup = _setup(plan, plan.ring_orders)
+    steps = make_steps(setup, with_noise=plan.shift_px is None)
+    if plan.shift_px is None:
+        return _Made(steps=steps)
+    step_px = choose_step(plan.shift_px, plan.detector_shape)
+    return _Made(steps=steps, wandering=Wandering(setup=setup, still=steps, step_px=step_px))
+
+
+def _setup(plan: Plan, ring_orders: tuple[int, ...] | None) -> Setup:
+    return Setup(
+        mean=plan.mean,
+        pixel_valid=plan.pixel_valid,
+        centre_px=_pair(plan.centre_px),
+        pixel_scale=_pair(plan.pixel_scale),
+        ellipse=_pair(plan.ellipse),
+        rings=plan.rings,
+        whitening=plan.whitening,
         gain=1.0 if plan.gain is None else plan.gain,
         offset=plan.offset,
-        total=None if plan.normalise == "none" else (plan.reference_total or total),
-    )
-    return _Steps(
-        grid=grid,
-        mean=mean,
-        total=total,
-        weight=weight,
-        background=background,
-        analyser=analyser,
-        noise=noise_covariance(analyser, np.maximum(variance, floor), autocorrelation=plan.autocorrelation),
-        reader=reader,
-        mean_read=mean.ravel()[analyser.gather],
-        background_read=background.ravel()[analyser.gather].astype(np.float32),
+        normalise=plan.normalise != "none",
+        reference_total=plan.reference_total,
+        autocorrelation=plan.autocorrelation,
+        ring_orders=ring_orders,
+        moves=plan.shift_px is not None,
     )
 
 

@@ -107,8 +107,11 @@ def make_grid(
     *,
     centre_px: tuple[float, float],
     pixel_scale: tuple[float, float] = (1.0, 1.0),
+    ellipse: tuple[float, float] = (1.0, 0.0),
     pixel_valid: np.ndarray | None = None,
     options: RingOptions | None = None,
+    ring_orders: tuple[int, ...] | None = None,
+    like: CircularGrid | None = None,
 ) -> CircularGrid:
     """Lay rings about the centre of a detector.
 
@@ -120,10 +123,17 @@ def make_grid(
         Pattern centre (y, x), pixel centres at integers.
     pixel_scale
         Relative pitch of a pixel along y and x.
+    ellipse
+        Long over short axis of what should be a circle, and the azimuth of the long axis.
     pixel_valid
         Bool, shape (ky, kx); False for dead, masked or hidden pixels.
     options
         Spacing, highest order, limits for incomplete rings.
+    ring_orders
+        Orders of each ring, and so their number, where that was decided before.
+    like
+        A grid of the same options about another centre: rings, their orders and weights are taken from it,
+        so that harmonics about both centres can be compared.
 
     Raises
     ------
@@ -134,8 +144,13 @@ def make_grid(
     valid = np.ones(detector_shape, bool) if pixel_valid is None else np.asarray(pixel_valid, bool)
     if valid.shape != tuple(detector_shape):
         raise ShapeError(f"pixel_valid: want {tuple(detector_shape)}, got {valid.shape}")
-    polar = polar_coordinates(detector_shape, centre_px=centre_px, pixel_scale=pixel_scale)
-    radii = ring_radii(polar, options=options)
+    polar = polar_coordinates(detector_shape, centre_px=centre_px, pixel_scale=pixel_scale, ellipse=ellipse)
+    if like is not None:
+        ring_orders = tuple(ring.n_orders for ring in like.rings)
+    if ring_orders is None:
+        radii = ring_radii(polar, options=options)
+    else:
+        radii = np.arange(len(ring_orders)) * options.spacing_px
     azimuth, radius = polar.azimuth_rad.ravel(), polar.radius_px.ravel()
     hats = hat_weights(radius, radii_px=radii, spacing_px=options.spacing_px)
     rings: list[Ring] = []
@@ -143,12 +158,14 @@ def make_grid(
     for j, ring_radius in enumerate(radii):
         under = hats[:, j] > 0
         usable = under & valid.ravel()
-        full_weight = float(hats[under, j].sum())
+        full_weight = float(hats[under, j].sum()) if like is None else like.rings[j].weight
         weight = float(hats[usable, j].sum())
         wanted = highest_order(float(ring_radius), max_order=options.max_order) + 1
         complete = bool(usable.sum() == under.sum())
         pixels = np.flatnonzero(usable)
-        if complete:
+        if ring_orders is not None:
+            n_orders = min(ring_orders[j], wanted) if len(pixels) else 0
+        elif complete:
             n_orders = wanted
         elif weight < options.min_coverage * full_weight:
             n_orders = 0
@@ -173,7 +190,7 @@ def make_grid(
         centre_px=(float(centre_px[0]), float(centre_px[1])),
         radii_px=radii,
         rings=tuple(rings),
-        n_orders=max(1, *(ring.n_orders for ring in rings)),
+        n_orders=max(1, *(ring.n_orders for ring in rings)) if like is None else like.n_orders,
         dropped=tuple(dropped),
     )
 

@@ -27,8 +27,8 @@ class HarmonicsTransform(Protocol):
         """(ring, order)."""
         ...
 
-    def harmonics(self, frames: np.ndarray) -> np.ndarray:
-        """Frames (n, ky, kx) → (n, ring, order), complex64."""
+    def harmonics(self, frames: np.ndarray, positions: np.ndarray | None = None) -> np.ndarray:
+        """Frames (n, ky, kx) at flat positions (n,) → (n, ring, order), complex64."""
         ...
 
 
@@ -129,13 +129,14 @@ class HarmonicsReduction:
     def transform_block(self, block: Block) -> np.ndarray:
         """Harmonics of a block, (n, ring, order) complex64; NaN where not measured."""
         measured = np.asarray(block.measured, bool)
+        positions = np.arange(block.start, block.stop)
         if measured.all():
-            return self.transform.harmonics(block.frames)
+            return self.transform.harmonics(block.frames, positions)
         harmonics = np.full(
             (len(block.frames), *self.transform.harmonics_shape), np.nan + 1j * np.nan, np.complex64
         )
         if measured.any():
-            harmonics[measured] = self.transform.harmonics(block.frames[measured])
+            harmonics[measured] = self.transform.harmonics(block.frames[measured], positions[measured])
         return harmonics
 
     def sums(self, harmonics: np.ndarray) -> HarmonicsSums:

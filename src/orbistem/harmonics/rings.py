@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from orbistem.errors import InputError, OptionError
+from orbistem.scan.ellipse import Ellipse, ellipse_matrix
 
 ORDERS_PER_RADIUS = np.pi / 2
 """Highest order per pixel of radius: a wavelength of four pixels along the ring. Together with a hat of
@@ -67,6 +68,7 @@ def polar_coordinates(
     *,
     centre_px: tuple[float, float],
     pixel_scale: tuple[float, float] = (1.0, 1.0),
+    ellipse: Ellipse = (1.0, 0.0),
 ) -> Polar:
     """Polar coordinates of every pixel.
 
@@ -78,6 +80,9 @@ def polar_coordinates(
         Pattern centre (y, x); pixel centres have integer coordinates.
     pixel_scale
         Relative pitch of a pixel along y and x; only their ratio matters.
+    ellipse
+        Long over short axis of what should be a circle, and the azimuth of the long axis: radii and azimuths
+        are those of the pattern before it was stretched.
     """
     scale = np.asarray(pixel_scale, dtype=np.float64)
     if scale.shape != (2,) or not np.all(np.isfinite(scale)) or np.any(scale == 0):
@@ -85,7 +90,13 @@ def polar_coordinates(
     scale = scale / np.min(np.abs(scale))
     y = (np.arange(detector_shape[0]) - centre_px[0])[:, None] * scale[0]
     x = (np.arange(detector_shape[1]) - centre_px[1])[None, :] * scale[1]
-    return Polar(radius_px=np.hypot(y, x), azimuth_rad=np.arctan2(y + 0 * x, x + 0 * y))
+    y, x = np.broadcast_arrays(y, x)
+    if not (np.isfinite(ellipse).all() and ellipse[0] > 0):
+        raise OptionError(f"ellipse: want a ratio above 0 and a finite angle, got {ellipse}")
+    if ellipse[0] != 1:
+        back = np.linalg.inv(ellipse_matrix(ellipse))
+        y, x = back[0, 0] * y + back[0, 1] * x, back[1, 0] * y + back[1, 1] * x
+    return Polar(radius_px=np.hypot(y, x), azimuth_rad=np.arctan2(y, x))
 
 
 def ring_radii(polar: Polar, *, options: RingOptions) -> np.ndarray:

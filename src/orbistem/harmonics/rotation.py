@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from orbistem.scan.ellipse import ellipse_matrix
+
 
 def turn(coefficients: np.ndarray, *, by_rad: float | np.ndarray, orders: np.ndarray) -> np.ndarray:
     """Coefficients of patterns turned by an angle: c_m → c_m exp(-i m angle).
@@ -31,7 +33,12 @@ def mirror(coefficients: np.ndarray) -> np.ndarray:
 
 
 def turn_pixels(
-    patterns: np.ndarray, *, by_rad: float, centre_px: tuple[float, float], spline_order: int = 3
+    patterns: np.ndarray,
+    *,
+    by_rad: float,
+    centre_px: tuple[float, float],
+    ellipse: tuple[float, float] = (1.0, 0.0),
+    spline_order: int = 3,
 ) -> np.ndarray:
     """Turn patterns about a centre by spline interpolation of the pixels.
 
@@ -42,6 +49,9 @@ def turn_pixels(
     by_rad
         Angle, positive from +kx to +ky. Multiples of 90° about a centre that maps the pixel grid onto
         itself are exact.
+    ellipse
+        Long over short axis of what should be a circle, and the azimuth of the long axis: the pattern turns
+        as it would before it was stretched.
     """
     from scipy.ndimage import map_coordinates
 
@@ -50,7 +60,11 @@ def turn_pixels(
     y -= centre_px[0]
     x -= centre_px[1]
     cos, sin = np.cos(by_rad), np.sin(by_rad)
-    source = np.stack([cos * y - sin * x + centre_px[0], sin * y + cos * x + centre_px[1]])
+    turn_back = np.array([[cos, -sin], [sin, cos]])
+    if ellipse[0] != 1:
+        stretch = ellipse_matrix(ellipse)
+        turn_back = stretch @ turn_back @ np.linalg.inv(stretch)
+    source = np.tensordot(turn_back, np.stack([y, x]), axes=1) + np.asarray(centre_px)[:, None, None]
     nearest = np.round(source)
     if np.all(np.abs(source - nearest) < 1e-9):
         source, spline_order = nearest, 0

@@ -51,7 +51,7 @@ class Readout:
         (order, feature) complex64: mean of the turned features over the fitted patterns.
     feature_mean, feature_axes
         (hidden,) and (hidden, feature): the hidden layer is centred and projected.
-    centre_px, pixel_scale
+    centre_px, pixel_scale, ellipse
         Of the pattern, as in the plan.
     """
 
@@ -62,6 +62,7 @@ class Readout:
     feature_axes: NDArray[np.float32]
     centre_px: tuple[float, float]
     pixel_scale: tuple[float, float]
+    ellipse: tuple[float, float] = (1.0, 0.0)
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Arrays for storage; complex ones as pairs in the last axis."""
@@ -75,7 +76,11 @@ class Readout:
 
     def facts(self) -> dict[str, list[float]]:
         """Plain values for storage."""
-        return {"centre_px": list(self.centre_px), "pixel_scale": list(self.pixel_scale)}
+        return {
+            "centre_px": list(self.centre_px),
+            "pixel_scale": list(self.pixel_scale),
+            "ellipse": list(self.ellipse),
+        }
 
     @classmethod
     def from_parts(cls, arrays: dict[str, np.ndarray], facts: dict[str, Any]) -> Readout:
@@ -89,6 +94,9 @@ class Readout:
             feature_axes=arrays["feature_axes"],
             centre_px=(float(facts["centre_px"][0]), float(facts["centre_px"][1])),
             pixel_scale=(float(facts["pixel_scale"][0]), float(facts["pixel_scale"][1])),
+            ellipse=(float(facts["ellipse"][0]), float(facts["ellipse"][1]))
+            if "ellipse" in facts
+            else (1.0, 0.0),
         )
 
     def draw(self, hidden: Floats, angle: Floats, angle_sd: Floats | None = None) -> NDArray[np.float32]:
@@ -99,7 +107,12 @@ class Readout:
         features = (hidden - self.feature_mean) @ self.feature_axes
         turned = _turned(features, angle, angle_sd, self.weights.shape[1]) - self.turned_mean
         amplitudes = np.einsum("nmf,jmf->njm", turned.astype(np.complex64), self.weights, optimize=True)
-        polar = polar_coordinates(self.static.shape, centre_px=self.centre_px, pixel_scale=self.pixel_scale)
+        polar = polar_coordinates(
+            self.static.shape,
+            centre_px=self.centre_px,
+            pixel_scale=self.pixel_scale,
+            ellipse=self.ellipse,
+        )
         radius, azimuth = polar.radius_px.ravel(), polar.azimuth_rad.ravel()
         out = np.zeros((len(features), self.static.size), np.float32)
         orders = np.arange(self.weights.shape[1])
@@ -124,6 +137,7 @@ def fit_readout(
     centre_px: tuple[float, float],
     pixel_scale: tuple[float, float] = (1.0, 1.0),
     static: NDArray[np.floating] | None = None,
+    ellipse: tuple[float, float] = (1.0, 0.0),
     max_features: int = 64,
 ) -> Readout:
     """Fit the read-out to residual patterns.
@@ -141,13 +155,15 @@ def fit_readout(
         Of a whitened pixel, (ky, kx).
     pixel_valid
         (ky, kx).
-    centre_px, pixel_scale
+    centre_px, pixel_scale, ellipse
         Of the pattern.
     static
         (ky, kx) what is added to every pattern; default nothing.
     """
     n = len(residual)
-    polar = polar_coordinates(residual.shape[1:], centre_px=centre_px, pixel_scale=pixel_scale)
+    polar = polar_coordinates(
+        residual.shape[1:], centre_px=centre_px, pixel_scale=pixel_scale, ellipse=ellipse
+    )
     radius = polar.radius_px.ravel()
     n_rings = int(np.floor(radius[pixel_valid.ravel()].max())) + 1
     feature_mean = hidden.mean(axis=0)
@@ -177,6 +193,7 @@ def fit_readout(
         feature_axes=axes.astype(np.float32),
         centre_px=centre_px,
         pixel_scale=pixel_scale,
+        ellipse=ellipse,
     )
 
 

@@ -97,7 +97,7 @@ def transform(
         raise OptionError(
             f"output: want another folder than the model's, got {final}; give another one with -o"
         )
-    model = _for_scan(model, scan, config)
+    model = _for_scan(model, scan, config).for_scan(scan)
     with open_workplace(
         final, checksum=checksum, fingerprint=config.fingerprint(), resume=False, overwrite=overwrite
     ) as place:

@@ -12,11 +12,12 @@ from orbistem.groups import Group
 from orbistem.harmonics.rotation import turn, turn_pixels
 from orbistem.metrics import angle_error, rotation_error
 from orbistem.models.protocol import Encoding
+from orbistem.pipeline.frames import read_at_rest
 from orbistem.pipeline.static import static_coefficients, static_pattern
 from orbistem.result import TrainedModel
 from orbistem.scan import Scan
 
-__all__ = ["Certificate", "certify", "read_frames"]
+__all__ = ["Certificate", "certify"]
 
 N_COEFFICIENTS, N_PIXELS = 256, 64
 """Patterns turned by phases, and pixel by pixel."""
@@ -49,11 +50,6 @@ class Certificate:
     angle_error_pixels_deg: float
     restarts_agree: bool | None
     sentence: str
-
-
-SPARSE = 16
-"""Fewer than one position in so many are read one by one, more in blocks."""
-BLOCK_BYTES = 64 * 2**20
 
 
 def certify(
@@ -98,7 +94,7 @@ def certify(
     after = model.encode_coefficients(turned)
     before = _columns(model.encode_coefficients(coefficients[sample]))  # in the batches of `after`
     few = np.sort(rng.permutation(len(sample))[:N_PIXELS])
-    after_pixels = model.encode(_turned_frames(model, read_frames(scan, sample[few]), by[few]))
+    after_pixels = model.encode(_turned_frames(model, read_at_rest(scan, sample[few], model.plan), by[few]))
     z_sd = before["z_sd"]
     variance = before["z"].var(axis=0).sum() if varies else 0.0
     noise = float(np.sqrt((z_sd**2).mean(axis=0).sum() / variance)) if variance > 0 else float("nan")
@@ -118,17 +114,6 @@ def certify(
     )
 
 
-def read_frames(scan: Scan, positions: NDArray[np.int64]) -> NDArray[Any]:
-    """Patterns at ascending flat positions, (n, ky, kx)."""
-    if scan.n_positions > SPARSE * len(positions):
-        return np.concatenate([scan.block(int(at), int(at) + 1).frames for at in positions])
-    parts = []
-    for block in scan.iter_blocks(scan.choose_block_size(BLOCK_BYTES)):
-        inside = positions[(positions >= block.start) & (positions < block.stop)]
-        parts.append(block.frames[inside - block.start])
-    return np.concatenate(parts)
-
-
 def _columns(encoding: Encoding) -> dict[str, NDArray[Any]]:
     names = ("z", "z_sd", "angle", "angle_order")
     return {name: np.asarray(getattr(encoding, name), np.float64) for name in names}
@@ -140,7 +125,7 @@ def _turned_frames(model: TrainedModel, frames: NDArray[Any], by: NDArray[np.flo
     static = static_pattern(model)
     moving = plan.electrons(frames) - static
     turned = [
-        turn_pixels(one[None], by_rad=float(angle), centre_px=plan.centre_px)[0]
+        turn_pixels(one[None], by_rad=float(angle), centre_px=plan.centre_px, ellipse=plan.ellipse)[0]
         for one, angle in zip(moving, by, strict=True)
     ]
     counts: NDArray[np.float32] = (np.stack(turned) + static) * (plan.gain or 1.0) + plan.offset

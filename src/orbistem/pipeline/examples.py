@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orbistem.models.protocol import Encoding
-from orbistem.pipeline.certificate import read_frames
+from orbistem.pipeline.frames import read_at_rest
 from orbistem.pipeline.static import static_pattern
 from orbistem.plan import Plan
 from orbistem.result import TrainedModel
@@ -89,7 +89,7 @@ def build_examples(
                 "template": (stack, model.decode(z, angle), units | {"long_name": "decoded pattern"}),
                 "nearest": (
                     stack,
-                    plan.electrons(read_frames(scan, chosen)),
+                    plan.electrons(read_at_rest(scan, chosen, plan)),
                     units | {"long_name": "measured pattern"},
                 ),
                 "example_latent": (("example", "latent_dim"), np.asarray(z, np.float32)),

@@ -33,6 +33,7 @@ from orbistem.pipeline.reduction import STORE_NAME, Reduced, reduce, resume_redu
 from orbistem.pipeline.training import NOTHING_TRAINED, describe_training, train_model
 from orbistem.pipeline.vacuum import vacuum_harmonics
 from orbistem.pipeline.workplace import Workplace, open_workplace
+from orbistem.prepare.descan import DescanOptions
 from orbistem.progress import Progress, Silent
 from orbistem.report import write_report
 from orbistem.result import Result
@@ -279,12 +280,21 @@ def replayable(config: FitConfig, prepared: Preparation) -> FitConfig:
             centre_px=prepared.plan.centre_px,
             whiten=prepared.plan.whitening,
         ),
+        descan=_found_descan(config, prepared),
+        ellipse=replace(config.ellipse, ratio=prepared.plan.ellipse[0], angle_rad=prepared.plan.ellipse[1]),
         counts=(
             config.counts
             if counts.gain is None
             else replace(config.counts, gain=float(counts.gain), offset=float(counts.offset))
         ),
     )
+
+
+def _found_descan(config: FitConfig, prepared: Preparation) -> DescanOptions:
+    found = prepared.plan.descan_px
+    if found is None:
+        return replace(config.descan, model="none", coefficients_px=None)
+    return replace(config.descan, coefficients_px=tuple(float(c) for c in found.ravel()))
 
 
 def _reduce(

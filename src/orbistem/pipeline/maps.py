@@ -79,7 +79,7 @@ def sort_latents(z: Floats, z_sd: Floats) -> LatentSort:
 def beam_maps(scan: Scan, prepared: Preparation) -> dict[str, NDArray[np.float32]]:
     """Dose and centre of mass of every position, (n,), NaN where not usable.
 
-    The centre of mass is counted from the pattern centre, in the units of the detector axes. Detector pixels
+    The centre of mass is counted from where the pattern's centre lies at that position, in the units of the detector axes. Detector pixels
     that were masked only after the pass (hot ones, say) are taken out with their mean.
     """
     moments, plan = prepared.moments, prepared.plan
@@ -89,9 +89,10 @@ def beam_maps(scan: Scan, prepared: Preparation) -> dict[str, NDArray[np.float32
     out = np.where(later, np.nan_to_num(moments.mean - plan.offset), 0.0)
     electrons = moments.totals - plan.offset * given.sum() - out.sum()
     found = {"dose": electrons / (plan.gain or 1.0)}
+    shift = np.zeros((1, 2)) if plan.shift_px is None else plan.shift_px
     for name, grid, axis, of_frame, centre in (
-        ("com_y", y, scan.detector_axes[0], moments.com[:, 0], plan.centre_px[0]),
-        ("com_x", x, scan.detector_axes[1], moments.com[:, 1], plan.centre_px[1]),
+        ("com_y", y, scan.detector_axes[0], moments.com[:, 0], plan.centre_px[0] + shift[:, 0]),
+        ("com_x", x, scan.detector_axes[1], moments.com[:, 1], plan.centre_px[1] + shift[:, 1]),
     ):
         apart = plan.offset * float(grid.sum(where=given)) + float((out * grid).sum())
         first = of_frame * moments.totals - apart
@@ -222,8 +223,12 @@ def _attributes(scan: Scan, prepared: Preparation) -> dict[str, Any]:
     attributes: dict[str, Any] = {
         "whitening": plan.whitening,
         "centre_px": np.array(plan.centre_px),
+        "ellipse_ratio": float(plan.ellipse[0]),
+        "ellipse_angle_rad": float(plan.ellipse[1]),
         "gain": float("nan") if plan.gain is None else float(plan.gain),
     }
+    if plan.descan_px is not None:
+        attributes["descan_px"] = np.asarray(plan.descan_px, np.float64).ravel()
     if scan.scan_vectors is not None:
         attributes |= {
             "a1": np.array(scan.scan_vectors[0]),

@@ -16,11 +16,14 @@ from orbistem.harmonics.whitening import WhiteningChoice, choose_whitening, line
 from orbistem.plan import Plan, reference_total
 from orbistem.prepare.centre import CentreFit, check_centre, find_centre
 from orbistem.prepare.counts import CountsFit, estimate_gain
+from orbistem.prepare.descan import DescanFit, descan_shift, find_descan
+from orbistem.prepare.ellipse import EllipseFit, find_ellipse
 from orbistem.prepare.mask import MaskResult, find_bad_pixels
 from orbistem.prepare.moments import Moments, MomentsResult, autocorrelation
+from orbistem.prepare.tiles import TileMeans, Tiles, scan_coordinates
 from orbistem.progress import Progress
 from orbistem.scan import Scan
-from orbistem.stream import Runner
+from orbistem.stream import Runner, Together
 from orbistem.units import normalise_unit
 
 __all__ = ["MIN_PATTERNS", "Preparation", "as_sentence", "block_size_for", "measure", "prepare"]
@@ -47,6 +50,9 @@ class Preparation:
         From stored numbers to harmonics; its `noise_scale` and `order0_mean` are not known yet.
     trainable
         Whether there are enough usable patterns.
+    descan, ellipse
+        How the pattern wanders over the detector, and how it is stretched; None where a model's plan is
+        replayed.
     words, problems
         What was done and why; what cannot be trusted. Plain sentences.
     """
@@ -59,6 +65,8 @@ class Preparation:
     pixel_scale: tuple[float, float]
     plan: Plan
     trainable: bool
+    descan: DescanFit | None = None
+    ellipse: EllipseFit | None = None
     words: tuple[str, ...] = ()
     problems: tuple[str, ...] = field(default=())
 
@@ -79,8 +87,10 @@ def block_size_for(scan: Scan, memory_mb: int) -> int:
     return scan.choose_block_size(max(1, memory_mb * 2**20 // BLOCK_SHARE))
 
 
-def measure(scan: Scan, *, runner: Runner, block_size: int, progress: Progress) -> MomentsResult:
-    """Moments of the whole scan, in one pass.
+def measure(
+    scan: Scan, *, runner: Runner, block_size: int, progress: Progress
+) -> tuple[MomentsResult, TileMeans]:
+    """Moments of the whole scan and mean patterns of its parts, in one pass.
 
     Raises
     ------
@@ -94,13 +104,14 @@ def measure(scan: Scan, *, runner: Runner, block_size: int, progress: Progress) 
             "fold the file with --shape Y,X,KY,KX"
         )
     reduction = Moments(detector_shape=scan.detector_shape, pixel_valid=np.asarray(scan.pixel_valid))
-    moments = runner.run(reduction, scan, block_size=block_size, progress=progress)
+    both = Together((reduction, Tiles.of(scan)))
+    moments, tiles = runner.run(both, scan, block_size=block_size, progress=progress)
     if moments.n == 1:
         raise InputError(
             f"want a stack of patterns, got a single usable one among {scan.n_positions}; "
             "check --dataset, --shape and --dtype"
         )
-    return moments
+    return moments, tiles
 
 
 def prepare(
@@ -126,28 +137,38 @@ def prepare(
     """
     if config.prepare.centre_px is not None:  # before the file is read
         check_centre(config.prepare.centre_px, scan.detector_shape)
-    moments = measure(scan, runner=runner, block_size=block_size, progress=progress)
+    moments, tiles = measure(scan, runner=runner, block_size=block_size, progress=progress)
     mask = find_bad_pixels(moments, pixel_valid=np.asarray(scan.pixel_valid), options=config.mask)
     valid = mask.valid if mask.valid.any() else np.asarray(scan.pixel_valid)
-    centre = _centre(moments, valid, config)
+    place = scan_coordinates(scan)
+    descan = find_descan(tiles, place, valid, options=config.descan)
+    at_rest, seen = moments.trimmed_mean, valid
+    if descan.mean is not None:
+        at_rest, seen = descan.mean, np.isfinite(descan.mean)
+    centre = _centre(at_rest, seen, config)
     scale, scale_words = pixel_scale(scan)
+    ellipse = find_ellipse(at_rest, seen, pixel_scale=scale, options=config.ellipse)
     counts = estimate_gain(moments, valid, options=config.counts)
     gain = counts.gain or 1.0
-    mean = (moments.mean - counts.offset) / gain
+    mean = ((moments.mean if descan.mean is None else descan.mean) - counts.offset) / gain
     variance = moments.variance / gain**2
     total = None
     if config.prepare.normalise == "total":
         totals = (moments.totals - counts.offset * int(scan.pixel_valid.sum())) / gain
         total = reference_total(totals)
         mean, variance = _normalised(mean, variance, totals, valid, total)
-    mean = np.where(np.isfinite(mean), mean, 0.0)
+    if descan.mean is None:
+        mean = np.where(np.isfinite(mean), mean, 0.0)
     variance = np.where(np.isfinite(variance), variance, 0.0)
-    polar = polar_coordinates(scan.detector_shape, centre_px=centre.centre_px, pixel_scale=scale)
+    polar = polar_coordinates(
+        scan.detector_shape, centre_px=centre.centre_px, pixel_scale=scale, ellipse=ellipse.ellipse
+    )
+    lit = valid & np.isfinite(mean)
     whitening = choose_whitening(
         mean,
         variance,
-        linear_weight(mean, polar, pixel_valid=valid),
-        pixel_valid=valid,
+        linear_weight(mean, polar, pixel_valid=lit),
+        pixel_valid=lit,
         wanted=config.prepare.whiten,
     )
     plan = Plan(
@@ -162,7 +183,10 @@ def prepare(
         whitening=whitening.chosen,
         rings=config.rings,
         autocorrelation=_pixel_noise(moments, valid, counts),
+        ellipse=ellipse.ellipse,
     )
+    if descan.mean is not None:
+        plan = plan.with_descan(descan_shift(descan.coefficients_px, place), descan.coefficients_px)
     done = Preparation(
         moments=moments,
         centre=centre,
@@ -172,6 +196,8 @@ def prepare(
         pixel_scale=scale,
         plan=plan,
         trainable=moments.n >= MIN_PATTERNS,
+        descan=descan,
+        ellipse=ellipse,
     )
     return replace(done, words=_words(scan, done, scale_words), problems=_problems(scan, done))
 
@@ -203,16 +229,16 @@ def pixel_scale(scan: Scan) -> tuple[tuple[float, float], str | None]:
     )
 
 
-def _centre(moments: MomentsResult, valid: NDArray[np.bool_], config: FitConfig) -> CentreFit:
+def _centre(mean: NDArray[np.float64], valid: NDArray[np.bool_], config: FitConfig) -> CentreFit:
     given = config.prepare.centre_px
     if given is not None:
         return CentreFit(
-            centre_px=check_centre(given, (moments.mean.shape[0], moments.mean.shape[1])),
+            centre_px=check_centre(given, (mean.shape[0], mean.shape[1])),
             sd_px=(0.0, 0.0),
             method="given",
             correlation=float("nan"),
         )
-    return find_centre(moments.trimmed_mean, pixel_valid=valid, options=config.centre)
+    return find_centre(mean, pixel_valid=valid, options=config.centre)
 
 
 def _normalised(
@@ -246,6 +272,7 @@ def _words(scan: Scan, found: Preparation, scale_words: str | None) -> tuple[str
         )
     if scale_words:
         words.append(scale_words)
+    words += _calibration_words(scan, found)
     words += [as_sentence(note) for note in found.mask.notes]
     words.append(as_sentence(f"Counts: {counts.why}"))
     if counts.gain is not None:
@@ -258,13 +285,26 @@ def _words(scan: Scan, found: Preparation, scale_words: str | None) -> tuple[str
     return tuple(words)
 
 
+def _calibration_words(scan: Scan, found: Preparation) -> list[str]:
+    words = [as_sentence(part.why) for part in (found.descan, found.ellipse) if part is not None]
+    disk = None if found.ellipse is None else found.ellipse.disk_px
+    if disk is not None:
+        axis = scan.detector_axes[0]
+        unit = normalise_unit(axis.units)
+        size = f"The bright disk has a radius of {disk[2]:.2f} px"
+        if unit.dimension == "angle":
+            size += f", a semi-angle of {1e3 * disk[2] * abs(axis.scale) * unit.to_base:.4g} mrad"
+        words.append(size + ".")
+    return words
+
+
 def _article(method: str) -> str:
     return method if method.startswith(("the ", "a ")) else f"the {method}"
 
 
 def _problems(scan: Scan, found: Preparation) -> tuple[str, ...]:
     problems = [as_sentence(text) for text in scan.provenance.warnings]
-    problems += [as_sentence(part.problem) for part in (found.centre, found.mask) if part.problem]
+    problems += [as_sentence(part.problem) for part in _parts(found) if part.problem]
     problems += [as_sentence(text) for text in found.counts.warnings]
     if found.counts.problem:
         problems.append(as_sentence(found.counts.problem))
@@ -274,6 +314,11 @@ def _problems(scan: Scan, found: Preparation) -> tuple[str, ...]:
             "the maps hold what needs no model (dose and centre of mass)."
         )
     return tuple(problems)
+
+
+def _parts(found: Preparation) -> list[Any]:
+    parts = (found.centre, found.descan, found.ellipse, found.mask)
+    return [part for part in parts if part is not None]
 
 
 def as_sentence(text: Any) -> str:

@@ -12,7 +12,7 @@ from orbistem.harmonics.rings import polar_coordinates
 from orbistem.harmonics.whitening import azimuthal_mean, root, root_moments
 from orbistem.models.protocol import Encoding
 from orbistem.models.readout import fit_readout
-from orbistem.pipeline.certificate import read_frames
+from orbistem.pipeline.frames import read_at_rest
 from orbistem.plan import Plan
 from orbistem.result import TrainedModel
 from orbistem.scan import Scan
@@ -57,7 +57,7 @@ def with_readout(
     if n < MIN_PATTERNS:
         return model
     rows = np.sort(rng.permutation(rows)[:n])
-    frames = read_frames(scan, rows)
+    frames = read_at_rest(scan, rows, model.plan)
     drawn = model.whitened_draw(frames)
     plan = model.plan
     fitted = fit_readout(
@@ -70,6 +70,7 @@ def with_readout(
         centre_px=plan.centre_px,
         pixel_scale=plan.pixel_scale,
         static=mean_correction(plan, int(usable.sum())),
+        ellipse=plan.ellipse,
     )
     return dataclasses.replace(model, readout=fitted)
 

@@ -59,6 +59,7 @@ def describe_run(scan: Scan, config: FitConfig, prepared: Preparation, *, checks
             "sd_px": list(prepared.centre.sd_px),
             "method": prepared.centre.method,
         },
+        **describe_calibration(prepared),
         "whitening": {
             "chosen": prepared.plan.whitening,
             "why": prepared.whitening.why,
@@ -67,6 +68,32 @@ def describe_run(scan: Scan, config: FitConfig, prepared: Preparation, *, checks
         },
         "patterns": {"all": scan.n_positions, "usable": int(prepared.usable.sum())},
     }
+
+
+def describe_calibration(prepared: Preparation) -> dict[str, Any]:
+    """Descan and ellipse: what was found and done, and why."""
+    found: dict[str, Any] = {}
+    descan, ellipse = prepared.descan, prepared.ellipse
+    if descan is not None:
+        found["descan"] = {
+            "model": descan.model,
+            "coefficients_px": descan.coefficients_px.tolist(),
+            "range_px": descan.range_px,
+            "sd_px": descan.sd_px,
+            "explained": descan.explained,
+            "step_px": prepared.plan.centre_step_px,
+            "why": descan.why,
+        }
+    if ellipse is not None:
+        found["ellipse"] = {
+            "ratio": ellipse.ellipse[0],
+            "angle_rad": ellipse.ellipse[1],
+            "found": None if ellipse.found is None else list(ellipse.found),
+            "ratio_sd": ellipse.ratio_sd,
+            "disk_px": None if ellipse.disk_px is None else list(ellipse.disk_px),
+            "why": ellipse.why,
+        }
+    return found
 
 
 def describe_basis(basis: SteerableBasis) -> dict[str, Any]:

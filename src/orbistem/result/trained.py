@@ -20,6 +20,7 @@ from orbistem.models.orbit import OrbitVAE
 from orbistem.models.protocol import Encoding
 from orbistem.models.readout import Readout
 from orbistem.plan import Plan
+from orbistem.prepare.tiles import scan_coordinates
 from orbistem.result.model_files import read_model, write_model
 from orbistem.scan import Scan
 
@@ -71,12 +72,17 @@ class TrainedModel:
         """Number of latents."""
         return len(self.latent_order)
 
-    def coefficients(self, frames: NDArray[Any]) -> NDArray[np.complex64]:
-        """Kept coefficients (n, K), noise units, of patterns (n, ky, kx) as stored in the file."""
+    def coefficients(
+        self, frames: NDArray[Any], positions: NDArray[np.int64] | None = None
+    ) -> NDArray[np.complex64]:
+        """Kept coefficients (n, K), noise units, of patterns (n, ky, kx) as stored in the file.
+
+        Where the pattern wanders, the flat `positions` (n,) in the fitted scan say where it lies; without
+        them, all patterns lie at the plan's centre.
+        """
         self._check(frames)
-        kept: NDArray[np.complex64] = self.basis.coefficients(self.plan.harmonics(frames)).astype(
-            np.complex64
-        )
+        harmonics = self.plan.harmonics(frames, positions)
+        kept: NDArray[np.complex64] = self.basis.coefficients(harmonics).astype(np.complex64)
         return kept
 
     def encode(self, source: Scan | ArrayLike) -> Encoding:
@@ -85,23 +91,33 @@ class TrainedModel:
         Parameters
         ----------
         source
-            A scan, or patterns (n, ky, kx) in the units of the fitted file.
+            A scan, or patterns (n, ky, kx) in the units of the fitted file. The patterns of a scan may wander
+            as those of the fitted one did; patterns without a scan lie at the plan's centre.
 
         Returns
         -------
         Encoding
             One row a position, in flat scan order; NaN where the pattern is not usable.
         """
-        kept, flags = [], []
+        kept, flags, start = [], [], 0
+        model = self.for_scan(source) if isinstance(source, Scan) else self
         for frames, measured in _blocks(source):
             self._check(frames)
+            places = np.arange(start, start + len(frames)) if isinstance(source, Scan) else None
+            start += len(frames)
             usable = measured & usable_frames(frames, self.plan.pixel_valid)
             rows = np.zeros((len(frames), self.basis.n_kept), np.complex64)
             if usable.any():
-                rows[usable] = self.coefficients(frames[usable])
+                rows[usable] = model.coefficients(frames[usable], None if places is None else places[usable])
             kept.append(rows)
             flags.append(usable)
         return self.encode_coefficients(np.concatenate(kept), np.concatenate(flags))
+
+    def for_scan(self, scan: Scan) -> Self:
+        """The model with the plan for another scan, over which the pattern wanders alike."""
+        if self.plan.descan_px is None:
+            return self
+        return dataclasses.replace(self, plan=self.plan.for_places(scan_coordinates(scan)))
 
     def encode_coefficients(
         self, coefficients: NDArray[np.complexfloating[Any, Any]], usable: Bools | None = None

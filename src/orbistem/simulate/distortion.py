@@ -9,24 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from orbistem.errors import OptionError, require_stack
-
-Ellipse = tuple[float, float]
-
-
-def ellipse_matrix(ellipse: Ellipse) -> np.ndarray:
-    """Map (y, x) of the true pattern to (y, x) on the detector, 2 × 2; areas are kept.
-
-    Parameters
-    ----------
-    ellipse
-        Long over short axis of what should be a circle, and the azimuth of the long axis in radian, from +kx
-        to +ky.
-    """
-    ratio, angle_rad = ellipse
-    along = np.array([np.sin(angle_rad), np.cos(angle_rad)])
-    across = np.array([np.cos(angle_rad), -np.sin(angle_rad)])
-    stretch = np.sqrt(ratio)
-    return np.asarray(stretch * np.outer(along, along) + np.outer(across, across) / stretch)
+from orbistem.scan.ellipse import Ellipse, ellipse_matrix
 
 
 def distort(
@@ -41,7 +24,7 @@ def distort(
     shifts_px
         (n, 2), in detector pixels.
     ellipse
-        See `ellipse_matrix`; about the middle of the frame, before the shift.
+        See `orbistem.scan.ellipse`; about the middle of the frame, before the shift.
     binning
         Fine pixels across one of the detector.
 
