@@ -74,6 +74,8 @@ class Plan:
         is the pattern at rest. None: it does not wander. See `harmonics.wandering`.
     descan_px
         The plane or quadratic behind `shift_px`, (term, 2): see `prepare.descan`.
+    rest_profile
+        Radial profile of the mean pattern in electrons, finer than the pixels; see `prepare.rest`.
     ring_orders
         Orders of each ring that can be read wherever the pattern lies; see `with_descan`.
     """
@@ -94,6 +96,7 @@ class Plan:
     ellipse: tuple[float, float] = (1.0, 0.0)
     shift_px: np.ndarray | None = None
     descan_px: np.ndarray | None = None
+    rest_profile: np.ndarray | None = None
     ring_orders: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
@@ -119,6 +122,10 @@ class Plan:
         if self.reference_total is not None and not self.reference_total > 0:
             raise OptionError(
                 f"reference_total: want electrons above 0, got {self.reference_total}; or leave it out"
+            )
+        if (self.shift_px is None) != (self.rest_profile is None):
+            raise OptionError(
+                "rest_profile: want it together with shift_px, got one of them; use with_descan"
             )
         if self.shift_px is not None and (self.shift_px.ndim != 2 or self.shift_px.shape[1] != 2):
             raise ShapeError(f"shift_px: want (position, 2), got {self.shift_px.shape}; one row per position")
@@ -169,8 +176,11 @@ class Plan:
         """Noise covariance of the harmonics per real degree of freedom, shape (order, ring, ring)."""
         made = _made(self)
         if made.noise is None:
-            still = made.wandering is None or self.shift_px is None
-            made.noise = made.steps.noise if still else made.wandering.noise(self.shift_px)  # type: ignore
+            if made.wandering is not None and self.shift_px is not None:
+                made.noise = made.wandering.noise(self.shift_px)
+            else:
+                made.noise = made.steps.noise
+        assert made.noise is not None
         return np.asarray(self.noise_scale * made.noise)
 
     def harmonics(self, frames: np.ndarray, positions: np.ndarray | None = None) -> np.ndarray:
@@ -249,7 +259,7 @@ class Plan:
             )
         return _sharing_steps(self, replace(self, order0_mean=np.asarray(order0_mean, np.float64)))
 
-    def with_descan(self, shift_px: np.ndarray, descan_px: np.ndarray) -> Plan:
+    def with_descan(self, shift_px: np.ndarray, descan_px: np.ndarray, rest_profile: np.ndarray) -> Plan:
         """Return a copy for a pattern that wanders; `mean` must be the pattern at rest.
 
         Parameters
@@ -258,11 +268,17 @@ class Plan:
             (position, 2); see `prepare.descan.descan_shift`.
         descan_px
             (term, 2): the model behind it.
+        rest_profile
+            Radial profile of the mean pattern in electrons.
         """
+        shift_px = np.asarray(shift_px, np.float64)
         moving = replace(
-            self, shift_px=np.asarray(shift_px, np.float64), descan_px=np.asarray(descan_px, np.float64)
+            self,
+            shift_px=shift_px,
+            descan_px=np.asarray(descan_px, np.float64),
+            rest_profile=np.asarray(rest_profile, np.float64),
         )
-        return replace(moving, ring_orders=common_orders(_setup(moving, None), moving.shift_px))
+        return replace(moving, ring_orders=common_orders(_setup(moving, None), shift_px))
 
     def for_places(self, place: np.ndarray) -> Plan:
         """Return a plan for a scan with positions at these places, (n, 2); see `tiles.scan_coordinates`."""
@@ -306,6 +322,7 @@ class Plan:
             "order0_mean": self.order0_mean,
             "shift_px": self.shift_px,
             "descan_px": self.descan_px,
+            "rest_profile": self.rest_profile,
         }
         return {name: np.ascontiguousarray(array) for name, array in named.items() if array is not None}
 
@@ -337,6 +354,7 @@ class Plan:
                 ellipse=_pair(known.pop("ellipse", (1.0, 0.0))),
                 shift_px=arrays.get("shift_px"),
                 descan_px=arrays.get("descan_px"),
+                rest_profile=arrays.get("rest_profile"),
                 ring_orders=None if orders is None else tuple(int(n) for n in orders),
                 **known,
             )
@@ -398,7 +416,8 @@ def _make_steps(plan: Plan) -> _Made:
     if plan.shift_px is None:
         return _Made(steps=steps)
     step_px = choose_step(plan.shift_px, plan.detector_shape)
-    return _Made(steps=steps, wandering=Wandering(setup=setup, still=steps, step_px=step_px))
+    profile = np.asarray(plan.rest_profile, np.float64)
+    return _Made(steps=steps, wandering=Wandering(setup=setup, still=steps, step_px=step_px, profile=profile))
 
 
 def _setup(plan: Plan, ring_orders: tuple[int, ...] | None) -> Setup:

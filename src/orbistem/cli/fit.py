@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -64,6 +65,18 @@ def fit_command(
     centre: Annotated[
         str | None, typer.Option(help="Pattern centre in pixels, else found.", metavar="Y,X")
     ] = None,
+    descan: Annotated[
+        str | None,
+        typer.Option(help="How the pattern wanders over the scan: auto (default), none, plane or quadratic."),
+    ] = None,
+    ellipse: Annotated[
+        str | None,
+        typer.Option(
+            help="Stretch of the pattern: auto (default), none, or long over short axis and azimuth of the "
+            "long axis in degrees.",
+            metavar="auto|none|RATIO,ANGLE",
+        ),
+    ] = None,
     reference: Annotated[
         str | None,
         typer.Option(
@@ -113,6 +126,8 @@ def fit_command(
         whiten=whiten,
         normalise=normalise,
         centre=centre,
+        descan=descan,
+        ellipse=ellipse,
         reference=reference,
         scan_rotation=scan_rotation,
         seed=seed,
@@ -182,6 +197,8 @@ def _with_fit_options(
     whiten: str | None,
     normalise: str | None,
     centre: str | None,
+    descan: str | None,
+    ellipse: str | None,
     reference: str | None,
     scan_rotation: float | None,
     seed: int | None,
@@ -205,6 +222,10 @@ def _with_fit_options(
         reference=reference,
         scan_rotation=scan_rotation,
     )
+    if descan is not None:
+        options = options.replace(descan=replace(options.descan, model=_descan(descan), coefficients_px=None))
+    if ellipse is not None:
+        options = options.replace(ellipse=replace(options.ellipse, **_ellipse(ellipse)))
     return options if seed is None else options.replace(seed=seed)
 
 
@@ -241,3 +262,16 @@ def with_prepare_options(
         model=replace(options.model, **{k: v for k, v in model.items() if v is not None}),
         prepare=replace(options.prepare, **{k: v for k, v in prepare.items() if v is not None}),
     )
+
+
+def _descan(text: str) -> Any:
+    """A known name; other ones are refused by the options themselves."""
+    return text
+
+
+def _ellipse(text: str) -> dict[str, Any]:
+    """Options of "auto", "none" or "1.02,35"."""
+    if text in ("auto", "none"):
+        return {"ratio": None if text == "auto" else 1.0, "angle_rad": 0.0}
+    ratio, angle_deg = parse_numbers("ellipse", text, (2,), float)
+    return {"ratio": ratio, "angle_rad": math.radians(angle_deg)}

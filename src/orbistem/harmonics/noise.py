@@ -15,6 +15,12 @@ import numpy as np
 from orbistem.errors import ShapeError
 from orbistem.harmonics.analyser import Analyser
 
+CUT_OFF_SHARE = 0.02
+"""A power spectrum that is negative by more than this share of its maximum is none of noise; a Gaussian point
+spread of 1 px, whose autocorrelation is cut off at 3 px, reaches 0.007."""
+FLOOR_POWER = 0.02
+"""Power below which a spectrum is not believed, where independent pixels have 1."""
+WIDER_PX = 2
 SPECTRUM_PX = 64
 """Frequencies at which the power spectrum of an autocorrelation is looked at."""
 
@@ -78,6 +84,39 @@ def is_possible(autocorrelation: np.ndarray) -> bool:
     lags = np.arange(rho.shape[0]) - rho.shape[0] // 2
     whole[np.ix_(lags, lags)] = rho
     return bool(np.fft.fft2(whole).real.min() > 0)
+
+
+def nearest_possible(autocorrelation: np.ndarray) -> np.ndarray | None:
+    """The autocorrelation that noise can have nearest to a measured one; None where none is near.
+
+    A wide point spread is cut off at the largest lag that is measured; its power spectrum then is slightly
+    negative where it should vanish. There the spectrum is raised to a floor, and the autocorrelation reaches
+    `WIDER_PX` further. What is far from possible is structure of the sample, mistaken for noise.
+
+    Parameters
+    ----------
+    autocorrelation
+        Shape (2 L + 1, 2 L + 1), 1 in the middle.
+
+    Returns
+    -------
+    The same where it is possible, else shape (2 L' + 1, 2 L' + 1) with L' = L + `WIDER_PX`, 1 in the middle.
+    """
+    if is_possible(autocorrelation):
+        return autocorrelation
+    rho = np.asarray(autocorrelation, dtype=np.float64)
+    if not np.isfinite(rho).all():
+        return None
+    whole = np.zeros((SPECTRUM_PX, SPECTRUM_PX))
+    lags = np.arange(rho.shape[0]) - rho.shape[0] // 2
+    whole[np.ix_(lags, lags)] = rho
+    power = np.fft.fft2(whole).real
+    if power.min() < -CUT_OFF_SHARE * power.max():
+        return None
+    raised = np.fft.ifft2(np.maximum(power, FLOOR_POWER)).real
+    wider = np.arange(rho.shape[0] + 2 * WIDER_PX) - rho.shape[0] // 2 - WIDER_PX
+    part = raised[np.ix_(wider, wider)] / raised[0, 0]
+    return np.asarray(part)
 
 
 def _correlation(analyser: Analyser, pixel_variance: np.ndarray, autocorrelation: np.ndarray) -> Any:

@@ -1,15 +1,16 @@
 """Harmonics about a centre that wanders over the detector (descan).
 
-The rings must be laid about the pattern, and the pattern lies elsewhere at each position. Two things make that
-cheap and keep the noise exactly known. The map to harmonics is made for a few places of the centre, a fraction
-of a pixel apart, and every pattern is read with the nearest one: nothing is interpolated. What the remaining
-fraction of a pixel does to the mean pattern, which is most of what it does at all, is taken off: it is a
-number, not data,
+The rings must be laid about the pattern, and the pattern lies elsewhere at each position. Two things make
+that cheap and keep the noise exactly known. The map to harmonics is made for a few places of the centre, a
+fraction of a pixel apart, and every pattern is read with the nearest one: nothing is interpolated. What the
+remaining fraction of a pixel does to the mean pattern, which is most of what it does at all, is taken off:
+it is a number, not data,
 
-    c = B (s - f̄) - [ B f(d) - B f(0) ],
+    c = B (s - f(d)) + c₀,
 
-B the map of the nearest place, f(d) the mean pattern moved by the remaining d, and the bracket a quadratic of
-d. What is left is what the fraction does to the deviation from the mean.
+B the map of the nearest place, f(d) the mean pattern where it lies, B f(d) a quadratic of the fraction, and
+c₀ the harmonics of the mean pattern at rest. What is left is what the fraction does to the deviation from
+the mean.
 """
 
 from __future__ import annotations
@@ -19,9 +20,9 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 
 import numpy as np
-from scipy import ndimage
 
 from orbistem.harmonics.steps import Setup, Steps, make_steps
+from orbistem.prepare.rest import Geometry, PatternAtRest, drawn
 
 __all__ = ["Wandering", "choose_step", "common_orders"]
 
@@ -95,15 +96,18 @@ class Wandering:
         Its steps without a shift.
     step_px
         Distance of neighbouring places.
+    profile
+        Radial profile of the mean pattern, finer than the pixels; see `prepare.rest`.
     """
 
     setup: Setup
     still: Steps
     step_px: float
+    profile: np.ndarray
     _kept: OrderedDict[Key, tuple[Steps, np.ndarray]] = field(default_factory=OrderedDict)
     _bytes: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
-    _spline: np.ndarray | None = None
+    _rest: PatternAtRest | None = None
 
     def harmonics(self, frames: np.ndarray, shift_px: np.ndarray) -> np.ndarray:
         """Harmonics (n, ring, order), complex64, of stored frames whose patterns are shifted by (n, 2) px."""
@@ -121,12 +125,14 @@ class Wandering:
 
     def mean_at(self, shift_px: tuple[float, float] | np.ndarray) -> np.ndarray:
         """The mean pattern moved by a shift, expected electrons (ky, kx)."""
-        if self._spline is None:
-            self._spline = ndimage.spline_filter(self.still.mean, order=3, mode="nearest")
-        moved: np.ndarray = ndimage.shift(
-            self._spline, np.asarray(shift_px), order=3, mode="nearest", prefilter=False
-        )
-        return np.maximum(moved, 0.0)
+        if self._rest is None:
+            setup = self.setup
+            geometry = Geometry(
+                centre_px=setup.centre_px, pixel_scale=setup.pixel_scale, ellipse=setup.ellipse
+            )
+            remainder = self.still.mean - drawn(self.profile, geometry.radius_px(self.still.mean.shape))
+            self._rest = PatternAtRest(geometry=geometry, profile=self.profile, remainder=remainder)
+        return np.maximum(self._rest.at((float(shift_px[0]), float(shift_px[1]))), 0.0)
 
     def noise(self, shift_px: np.ndarray) -> np.ndarray:
         """Noise covariance (order, ring, ring), the mean over positions with these shifts (n, 2)."""
@@ -164,20 +170,20 @@ class Wandering:
             return made
 
     def _moved(self, steps: Steps, by: tuple[float, float]) -> np.ndarray:
-        """Coefficients (5, ring, order) of the quadratic B f(d) - B f(0); see `_powers`."""
+        """Coefficients (6, ring, order) of the quadratic B f(d) - c₀; see `_powers`."""
         h = self.step_px / 2
-        off = np.array([(y, x) for y in (-h, 0.0, h) for x in (-h, 0.0, h) if y or x])
-        here = steps.of_expected(self.mean_at(by)[None])
+        off = np.array([(y, x) for y in (-h, 0.0, h) for x in (-h, 0.0, h)])
         there = steps.of_expected(np.stack([self.mean_at(np.asarray(by) + one) for one in off]))
-        difference = (there - here).reshape(len(off), -1)
+        at_rest = self.still.of_expected(self.still.mean[None])
+        difference = (there - at_rest).reshape(len(off), -1)
         found = np.linalg.lstsq(_powers(off), difference, rcond=None)[0]
-        return np.asarray(found.reshape(5, *there.shape[1:]))
+        return np.asarray(found.reshape(6, *there.shape[1:]))
 
 
 def _powers(d: np.ndarray) -> np.ndarray:
-    """y, x, y², yx, x² of shifts (n, 2): shape (n, 5)."""
+    """1, y, x, y², yx, x² of shifts (n, 2): shape (n, 6)."""
     y, x = d.T
-    return np.stack([y, x, y * y, y * x, x * x], axis=1)
+    return np.stack([np.ones_like(y), y, x, y * y, y * x, x * x], axis=1)
 
 
 def _corners(shift_px: np.ndarray) -> np.ndarray:

@@ -79,8 +79,9 @@ def sort_latents(z: Floats, z_sd: Floats) -> LatentSort:
 def beam_maps(scan: Scan, prepared: Preparation) -> dict[str, NDArray[np.float32]]:
     """Dose and centre of mass of every position, (n,), NaN where not usable.
 
-    The centre of mass is counted from where the pattern's centre lies at that position, in the units of the detector axes. Detector pixels
-    that were masked only after the pass (hot ones, say) are taken out with their mean.
+    The centre of mass is counted from where the pattern's centre lies at that position, in the units of the
+    detector axes. Detector pixels that were masked only after the pass (hot ones, say) are taken out with
+    their mean.
     """
     moments, plan = prepared.moments, prepared.plan
     given = np.asarray(scan.pixel_valid)

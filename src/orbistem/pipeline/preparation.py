@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from orbistem.config import FitConfig
 from orbistem.errors import InputError
-from orbistem.harmonics.noise import is_possible
+from orbistem.harmonics.noise import nearest_possible
 from orbistem.harmonics.rings import polar_coordinates
 from orbistem.harmonics.whitening import WhiteningChoice, choose_whitening, linear_weight
 from orbistem.plan import Plan, reference_total
@@ -18,8 +18,9 @@ from orbistem.prepare.centre import CentreFit, check_centre, find_centre
 from orbistem.prepare.counts import CountsFit, estimate_gain
 from orbistem.prepare.descan import DescanFit, descan_shift, find_descan
 from orbistem.prepare.ellipse import EllipseFit, find_ellipse
-from orbistem.prepare.mask import MaskResult, find_bad_pixels
+from orbistem.prepare.mask import MaskResult, find_bad_pixels, with_half_shadow
 from orbistem.prepare.moments import Moments, MomentsResult, autocorrelation
+from orbistem.prepare.rest import Geometry, pattern_at_rest
 from orbistem.prepare.tiles import TileMeans, Tiles, scan_coordinates
 from orbistem.progress import Progress
 from orbistem.scan import Scan
@@ -139,6 +140,7 @@ def prepare(
         check_centre(config.prepare.centre_px, scan.detector_shape)
     moments, tiles = measure(scan, runner=runner, block_size=block_size, progress=progress)
     mask = find_bad_pixels(moments, pixel_valid=np.asarray(scan.pixel_valid), options=config.mask)
+    mask = with_half_shadow(mask, autocorrelation(moments, mask.valid))
     valid = mask.valid if mask.valid.any() else np.asarray(scan.pixel_valid)
     place = scan_coordinates(scan)
     descan = find_descan(tiles, place, valid, options=config.descan)
@@ -148,16 +150,27 @@ def prepare(
     centre = _centre(at_rest, seen, config)
     scale, scale_words = pixel_scale(scan)
     ellipse = find_ellipse(at_rest, seen, pixel_scale=scale, options=config.ellipse)
+    rest = None
+    if descan.mean is not None:
+        geometry = Geometry(centre_px=centre.centre_px, pixel_scale=scale, ellipse=ellipse.ellipse)
+        rest, seen = pattern_at_rest(
+            tiles,
+            descan.of_tiles(tiles, place),
+            valid,
+            geometry,
+            blur=descan.within_tiles(tiles),
+        )
+        at_rest = np.where(seen, rest.at((0.0, 0.0)), np.nan)
     counts = estimate_gain(moments, valid, options=config.counts)
     gain = counts.gain or 1.0
-    mean = ((moments.mean if descan.mean is None else descan.mean) - counts.offset) / gain
+    mean = ((moments.mean if rest is None else at_rest) - counts.offset) / gain
     variance = moments.variance / gain**2
     total = None
     if config.prepare.normalise == "total":
         totals = (moments.totals - counts.offset * int(scan.pixel_valid.sum())) / gain
         total = reference_total(totals)
         mean, variance = _normalised(mean, variance, totals, valid, total)
-    if descan.mean is None:
+    if rest is None:
         mean = np.where(np.isfinite(mean), mean, 0.0)
     variance = np.where(np.isfinite(variance), variance, 0.0)
     polar = polar_coordinates(
@@ -185,8 +198,12 @@ def prepare(
         autocorrelation=_pixel_noise(moments, valid, counts),
         ellipse=ellipse.ellipse,
     )
-    if descan.mean is not None:
-        plan = plan.with_descan(descan_shift(descan.coefficients_px, place), descan.coefficients_px)
+    if rest is not None:
+        profile = (rest.profile - counts.offset) / gain
+        if total is not None:
+            profile *= total / float(np.nansum(((moments.mean - counts.offset) / gain)[valid]))
+        coefficients = descan.coefficients_px
+        plan = plan.with_descan(descan_shift(coefficients, place), coefficients, profile)
     done = Preparation(
         moments=moments,
         centre=centre,
@@ -208,8 +225,7 @@ def _pixel_noise(
     """Autocorrelation of the noise where it is clearly not that of independent pixels."""
     if counts.gain is None or not counts.warnings or abs(counts.correlated - 1) <= CORRELATED_FROM:
         return None
-    found = autocorrelation(moments, valid)
-    return found if is_possible(found) else None
+    return nearest_possible(autocorrelation(moments, valid))
 
 
 def pixel_scale(scan: Scan) -> tuple[tuple[float, float], str | None]:

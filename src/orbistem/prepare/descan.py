@@ -114,6 +114,20 @@ class DescanFit:
     why: str
     problem: Problem | None = None
 
+    def of_tiles(self, tiles: TileMeans, place: Floats) -> Floats:
+        """Model shift (tile, 2) of each part of the scan, with the same zero as over all positions."""
+        return _of_tiles(self.coefficients_px, tiles, place)
+
+    def within_tiles(self, tiles: TileMeans) -> Floats:
+        """Covariance (tile, 2, 2) of the model shift within each part of the scan, px²."""
+        y, x = tiles.place.T
+        zero, one = np.zeros_like(y), np.ones_like(y)
+        slopes = np.stack(  # of the terms along y and x, (tile, term, 2)
+            [np.stack([one, zero, 2 * y, x, zero]), np.stack([zero, one, zero, y, 2 * x])], axis=-1
+        ).transpose(1, 0, 2)[:, : len(self.coefficients_px)]
+        jacobian = np.einsum("tpi,pj->tji", slopes, self.coefficients_px)
+        return np.asarray(jacobian @ tiles.spread @ jacobian.transpose(0, 2, 1))
+
 
 def descan_shift(coefficients_px: Floats, place: Floats) -> Floats:
     """Shift of the pattern at each position, (n, 2), about the mean over the scan.
@@ -128,7 +142,7 @@ def descan_shift(coefficients_px: Floats, place: Floats) -> Floats:
     if not len(coefficients_px):
         return np.zeros((len(place), 2))
     shift: Floats = _terms(place)[:, : len(coefficients_px)] @ coefficients_px
-    return shift - shift.mean(axis=0)
+    return np.asarray(shift - shift.mean(axis=0))
 
 
 def find_descan(
@@ -205,8 +219,7 @@ def _choose(
         p = _chance(smaller, larger, shift, tile_place, weights)
         change = descan_shift(larger.coefficients, place) - descan_shift(smaller.coefficients, place)
         moves = _range(change)
-        # the plane must explain most of what the tiles differ by; the curvature most of what the plane leaves,
-        # or at least be many times larger than its own uncertainty
+        # the plane must explain most of what the tiles differ by; the curvature much of what the plane leaves
         explained = 1 - larger.spread(shift, tile_place, weights) / max(
             smaller.spread(shift, tile_place, weights), np.finfo(float).tiny
         )
@@ -229,8 +242,8 @@ def _choose(
     else:
         moved = _range(descan_shift(chosen.coefficients, place))
         why = (
-            f"the pattern wanders by {moved:.2f} px over the scan, as a {'plane' if model == 'plane' else model}"
-            f" ({'given by the user' if options.model != 'auto' else 'chosen'}; fitted to the shifts of "
+            f"the pattern wanders by {moved:.2f} px over the scan, as a {model} "
+            f"({'given by the user' if options.model != 'auto' else 'chosen'}; fitted to the shifts of "
             f"{len(shift)} parts of the scan, explains {total:.0%} of their variance, "
             f"uncertainty {chosen.sd_px(tile_place, place):.2g} px)"
         )
@@ -268,15 +281,15 @@ class _Fit:
 
 
 def _fit(shift: Floats, place: Floats, weights: Floats, n_terms: int) -> _Fit:
-    """Least squares, repeated with Tukey's weights (Huber & Ronchetti, Robust Statistics, 2009, section 7)."""
+    """Least squares, repeated with Tukey's weights (Huber & Ronchetti, Robust Statistics, 2009)."""
     design = _design(place, n_terms)
     trust = np.ones(len(shift))
     solution = np.zeros((design.shape[1], 2))
-    inverse = np.eye(design.shape[1])
+    inverse: Floats = np.eye(design.shape[1])
     for _ in range(20):
         w = weights * trust
         matrix = (design * w[:, None]).T @ design
-        inverse = np.linalg.pinv(matrix, hermitian=True)
+        inverse = np.asarray(np.linalg.pinv(matrix, hermitian=True), np.float64)
         solution = inverse @ ((design * w[:, None]).T @ shift)
         distance = np.hypot(*(shift - design @ solution).T)
         scale = max(float(np.median(distance)) / 1.1774, 1e-6)  # median of a Rayleigh distribution

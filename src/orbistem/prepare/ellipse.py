@@ -182,7 +182,9 @@ def _edge(mean: Floats, known: Bools, disk: tuple[float, float, float]) -> _Edge
     """Fit of centre and ellipse to the pixels about the edge."""
     radius = disk[2]
     width = max(3.0, 0.12 * radius)
-    y, x = np.indices(mean.shape, dtype=np.float64)
+    grid: Floats = np.indices(mean.shape, dtype=np.float64)
+    y: Floats = grid[0]
+    x: Floats = grid[1]
     parameters = np.array([disk[0], disk[1], 0.0, 0.0])  # centre; half the excess along 0° and along 45°
     root = np.sqrt(np.maximum(mean, 0.0))
     if not _is_edge(*_polar(y, x, parameters), mean, known, radius):
@@ -286,10 +288,9 @@ def _profile(radius: Floats, values: Floats) -> tuple[Floats, Floats]:
 
 
 def _solve(sums: Floats) -> Floats:
-    matrix = sums[:4, :4].copy()
+    matrix: Floats = np.array(sums[:4, :4], np.float64)
     matrix[np.diag_indices(4)] += 1e-10 * np.trace(matrix) + 1e-300
-    solution: Floats = np.linalg.solve(matrix, sums[:4, 4])
-    return solution
+    return np.asarray(np.linalg.solve(matrix, sums[:4, 4]), np.float64)
 
 
 def _percent(ellipse: Ellipse) -> str:

@@ -25,6 +25,7 @@ Pixels = tuple[tuple[int, int], ...]
 
 _EIGHT = np.ones((3, 3), bool)
 MIN_PATTERNS = 3
+_WIDEST_HALF_SHADOW_PX = 3
 _SMALL_PX = 6  # a cluster of dead pixels is no larger
 
 
@@ -149,6 +150,31 @@ def find_bad_pixels(
         if share > 0.5
         else None,
     )
+
+
+def with_half_shadow(mask: MaskResult, autocorrelation: Floats) -> MaskResult:
+    """Mask the half shadow about a beam stop, too, where electrons spread over pixels.
+
+    The noise of neighbouring pixels then is correlated. For a Gaussian spread of s px the correlation at a
+    distance of one pixel is exp(-1 / 4 s²), and pixels within 2 s of the shadow miss some of their share.
+
+    Parameters
+    ----------
+    mask
+        With the shadow itself.
+    autocorrelation
+        Of the noise, (7, 7), 1 in the middle; see `moments.autocorrelation`.
+    """
+    middle = autocorrelation.shape[0] // 2
+    next_px = 0.5 * float(autocorrelation[middle, middle + 1] + autocorrelation[middle + 1, middle])
+    if not mask.beam_stop.any() or not 0.05 < next_px < 1:
+        return mask
+    spread_px = 0.5 / np.sqrt(-np.log(next_px))
+    steps = min(int(np.ceil(2 * spread_px)), _WIDEST_HALF_SHADOW_PX)
+    shadow = ndimage.binary_dilation(mask.beam_stop, structure=_EIGHT, iterations=steps)
+    notes = tuple(note for note in mask.notes if not note.startswith("a beam stop"))
+    note = f"a beam stop of {shadow.sum()} pixels masked, with a half shadow of {steps} px"
+    return replace(mask, valid=mask.valid & ~shadow, beam_stop=shadow, notes=(*notes, note))
 
 
 def counts_per_electron(moments: MomentsResult, valid: Bools) -> float:

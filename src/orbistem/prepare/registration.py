@@ -1,8 +1,9 @@
-"""How far mean patterns of parts of a scan have moved against each other, and their mean where they stand still.
+"""How far mean patterns of parts of a scan have moved against each other, and their mean at rest.
 
-Each pattern is a copy of one template, moved and brighter or darker: T(k) = a M(k - d). For small steps that is
-linear in a and d, and solved by least squares with the weights of counts and fewer for outliers; the template
-is the mean of all patterns, moved back (Guizar-Sicairos, Thurman & Fienup, Opt. Lett. 33, 156 (2008) refine a
+Each pattern is a copy of one template, moved and brighter or darker: T(k) = a M(k - d). For small steps that
+is linear in a and d, and solved by least squares with the weights of counts and fewer for outliers; the
+template is the mean of all patterns, moved back (Guizar-Sicairos, Thurman & Fienup, Opt. Lett. 33, 156
+(2008) refine a
 correlation peak to the same end). A reflection that becomes brighter in place changes a pattern symmetrically
 about itself, a shift antisymmetrically: so the sample moves the answer less than it moves a centre of mass.
 """
@@ -37,7 +38,7 @@ class Registration:
 
 
 def first_look(means: Floats, weights: Floats, valid: Bools) -> Floats:
-    """Shifts (tile, 2) from a single linear step about the plain mean: cheap, too small where they are large."""
+    """Shifts (tile, 2) from one linear step about the plain mean: cheap, too small where they are large."""
     filled = np.stack([fill_gaps(one, valid) for one in means])
     template = np.tensordot(weights / weights.sum(), filled, axes=1)
     shift = np.stack([_step(one, template, valid) for one in means])
@@ -145,7 +146,7 @@ def _about_mean(shift: Floats, weights: Floats) -> Floats:
 def _step(image: Floats, template: Floats, valid: Bools) -> Floats:
     """One step of (y, x), from T = a (M - step · grad M)."""
     use = _known(image, valid)
-    slope = np.stack(np.gradient(template))
+    slope = [np.asarray(one) for one in np.gradient(template)]
     bright = max(float(np.quantile(template[use], 0.9)), np.finfo(float).tiny)
     weight = 1 / np.maximum(template, FLOOR * bright)
     design = np.stack([template, -slope[0], -slope[1]])[:, use]

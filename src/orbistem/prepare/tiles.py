@@ -25,7 +25,7 @@ TILE_BYTES = 64 * 2**20
 
 
 def scan_coordinates(scan: Scan) -> Floats:
-    """Place of every position in the scan, (n_positions, 2), y and x, each from -1/2 to 1/2 across the scan."""
+    """Place of every position, (n_positions, 2): y and x, each from -1/2 to 1/2 across the scan."""
     if scan.positions is not None:
         where = np.asarray(scan.positions, np.float64)
         low, high = where.min(axis=0), where.max(axis=0)
@@ -61,16 +61,19 @@ class TileMeans:
         (tile,) patterns behind each.
     place
         (tile, 2) mean place of these patterns in the scan, y and x from -1/2 to 1/2.
+    spread
+        (tile, 2, 2) covariance of their places.
     """
 
     mean: Floats
     n: NDArray[np.int64]
     place: Floats
+    spread: Floats
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class TileSums:
-    """Partial sums of the tiles that were met: number, sum of patterns, of missing pixels, of places."""
+    """Partial sums of the tiles that were met: patterns, missing pixels, moments of places."""
 
     n: dict[int, int]
     total: dict[int, Floats]
@@ -137,7 +140,8 @@ class Tiles:
             if not finite.all():
                 frames, gone = np.where(finite, frames, 0), (~finite).sum(axis=0, dtype=np.float64)
         _accumulate(state.total, tile, frames.sum(axis=0, dtype=np.float64))
-        _accumulate(state.place, tile, self.place[start : start + len(use)][use].sum(axis=0))
+        y, x = self.place[start : start + len(use)][use].T
+        _accumulate(state.place, tile, np.array([y.sum(), x.sum(), y @ y, y @ x, x @ x]))
         if gone is not None:
             _accumulate(state.missing, tile, gone)
         state.n[tile] = state.n.get(tile, 0) + int(use.sum())
@@ -159,8 +163,10 @@ class Tiles:
         for i, tile in enumerate(tiles):
             count = state.n[tile] - state.missing.get(tile, np.zeros(self.detector_shape))
             mean[i] = np.where(count > 0, state.total[tile] / np.maximum(count, 1), np.nan)
-        place = np.array([state.place[tile] / state.n[tile] for tile in tiles]).reshape(len(tiles), 2)
-        return TileMeans(mean=mean, n=n, place=place)
+        moments = np.array([state.place[tile] / state.n[tile] for tile in tiles]).reshape(len(tiles), 5)
+        place = moments[:, :2]
+        spread = moments[:, [2, 3, 3, 4]].reshape(-1, 2, 2) - place[:, :, None] * place[:, None, :]
+        return TileMeans(mean=mean, n=n, place=place, spread=spread)
 
 
 def _accumulate(sums: dict[int, Floats], tile: int, values: Floats) -> None:

@@ -1,8 +1,9 @@
 """From the fraction of the beam in each pixel to what a camera writes: descan, dose, spread, hot pixels.
 
-The order is that of the instrument: the pattern is stretched (ellipse) and wanders (descan), a beam stop hides
-a part, electrons arrive one by one (Poisson), each may light several pixels (spread), and some pixels are hot. Spread after counting correlates the noise
-of neighbours, as in a real camera; blurring the expectation instead would not.
+The order is that of the instrument: the pattern is stretched (ellipse) and wanders (descan), a beam stop
+hides a part, electrons arrive one by one (Poisson), each may light several pixels (spread), and some pixels
+are hot. Spread after counting correlates the noise of neighbours, as in a real camera; blurring the
+expectation instead would not.
 """
 
 from __future__ import annotations
@@ -57,8 +58,8 @@ class DetectorOptions:
             )
         if not (1 <= self.ellipse[0] < 2 and np.isfinite(self.ellipse[1])) or self.beam_stop_px < 0:
             raise OptionError(
-                "detector: want an ellipse with a ratio from 1 to 2 and a finite angle, and beam_stop_px >= 0, "
-                f"got {self.ellipse} and {self.beam_stop_px}; correct one"
+                "detector: want an ellipse with a ratio from 1 to 2 and a finite angle, and beam_stop_px "
+                f">= 0, got {self.ellipse} and {self.beam_stop_px}; correct one"
             )
 
     @property

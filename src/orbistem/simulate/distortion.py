@@ -1,7 +1,8 @@
 """What the lenses behind the specimen do to a pattern: they move it (descan) and stretch it (ellipse).
 
-Patterns are drawn on a finer grid than the detector's, moved and stretched there by splines, and then summed
-over each detector pixel, so that a sharp edge keeps its shape wherever it falls between pixels.
+A pattern drawn on a finer grid than the detector's stands for a continuous one that is constant over each
+fine pixel. Moved and stretched, its fine pixels share what they hold in proportion to area, and the detector's
+sum over theirs: a sharp edge then keeps its shape wherever it falls between pixels. For a shift that is exact.
 """
 
 from __future__ import annotations
@@ -31,9 +32,9 @@ def distort(
     Returns
     -------
     numpy.ndarray
-        (n, ky, kx), float64, never negative.
+        (n, ky, kx), float64.
     """
-    from scipy.ndimage import map_coordinates, spline_filter
+    from scipy.ndimage import map_coordinates
 
     require_stack("patterns", patterns)
     ny, nx = patterns.shape[1:]
@@ -47,9 +48,8 @@ def distort(
     out = np.empty((len(patterns), ny // binning, nx // binning))
     for i, (pattern, shift) in enumerate(zip(patterns, shifts_px, strict=True)):
         source = back @ (grid - binning * np.asarray(shift, np.float64)[:, None]) + middle[:, None]
-        spline = spline_filter(pattern.astype(np.float64), order=3, mode="constant")
-        fine = map_coordinates(spline, source, order=3, mode="constant", prefilter=False)
-        parts = np.maximum(fine, 0.0).reshape(ny // binning, binning, nx // binning, binning)
+        fine = map_coordinates(pattern.astype(np.float64), source, order=1, mode="constant")
+        parts = fine.reshape(ny // binning, binning, nx // binning, binning)
         out[i] = parts.sum(axis=(1, 3))
     return out
 
