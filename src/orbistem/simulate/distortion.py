@@ -1,8 +1,9 @@
 """What the lenses behind the specimen do to a pattern: they move it (descan) and stretch it (ellipse).
 
 A pattern drawn on a finer grid than the detector's stands for a continuous one that is constant over each
-fine pixel. Moved and stretched, its fine pixels share what they hold in proportion to area, and the detector's
-sum over theirs: a sharp edge then keeps its shape wherever it falls between pixels. For a shift that is exact.
+fine pixel. Moved and stretched, its fine pixels share what they hold in proportion to area, and the
+detector's sum over theirs: a sharp edge then keeps its shape wherever it falls between pixels. For a shift
+that is exact.
 """
 
 from __future__ import annotations
