@@ -19,6 +19,7 @@ import numpy as np
 from orbistem.harmonics.circular import CircularGrid
 from orbistem.harmonics.rings import hat_weights, polar_coordinates
 from orbistem.harmonics.steerable_pca import SteerableBasis
+from orbistem.scan.ellipse import Ellipse
 
 __all__ = ["CountNodes", "count_nodes"]
 
@@ -52,6 +53,7 @@ def count_nodes(
     weight: np.ndarray,
     electrons: np.ndarray,
     pixel_scale: tuple[float, float] = (1.0, 1.0),
+    ellipse: Ellipse = (1.0, 0.0),
 ) -> CountNodes:
     """Nodes for a basis on a detector.
 
@@ -67,8 +69,12 @@ def count_nodes(
         Mean pattern, (ky, kx).
     pixel_scale
         Relative pitch of a pixel along y and x.
+    ellipse
+        Ratio of the axes and angle of the long one, as in `polar_coordinates`.
     """
-    polar = polar_coordinates(grid.detector_shape, centre_px=grid.centre_px, pixel_scale=pixel_scale)
+    polar = polar_coordinates(
+        grid.detector_shape, centre_px=grid.centre_px, pixel_scale=pixel_scale, ellipse=ellipse
+    )
     spacing = float(grid.radii_px[1] - grid.radii_px[0])
     reach = float(grid.radii_px[-1]) + spacing
     used = np.flatnonzero((weight.ravel() > 0) & (polar.radius_px.ravel() <= reach))

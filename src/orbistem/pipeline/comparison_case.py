@@ -197,7 +197,9 @@ def _drawn(
 
 
 def _weight(static: NDArray[np.float64], plan: Plan) -> NDArray[np.float64]:
-    polar = polar_coordinates(plan.detector_shape, centre_px=plan.centre_px, pixel_scale=plan.pixel_scale)
+    polar = polar_coordinates(
+        plan.detector_shape, centre_px=plan.centre_px, pixel_scale=plan.pixel_scale, ellipse=plan.ellipse
+    )
     return np.asarray(linear_weight(static, polar, pixel_valid=plan.pixel_valid) ** 2)
 
 

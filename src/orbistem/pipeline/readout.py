@@ -87,7 +87,9 @@ def mean_correction(plan: Plan, n_patterns: int) -> NDArray[np.float64]:
     mean, valid = plan.clean_mean, plan.pixel_valid
     expected = root_moments(mean)[0] if plan.whitening == "sqrt" else mean
     deviation = np.where(valid, (expected - plan.background) * plan.weight, 0.0)
-    polar = polar_coordinates(mean.shape, centre_px=plan.centre_px, pixel_scale=plan.pixel_scale)
+    polar = polar_coordinates(
+        mean.shape, centre_px=plan.centre_px, pixel_scale=plan.pixel_scale, ellipse=plan.ellipse
+    )
     noise = azimuthal_mean(pixel_noise(plan), polar, pixel_valid=valid) / max(n_patterns, 1)
     power = gaussian_filter(deviation**2, NEIGHBOURHOOD_PX)
     level = gaussian_filter(np.where(valid, noise, 0.0), NEIGHBOURHOOD_PX)

@@ -157,6 +157,7 @@ def counted_nodes(reduced: Reduced) -> CountNodes | None:
         weight=plan.weight,
         electrons=plan.background,
         pixel_scale=plan.pixel_scale,
+        ellipse=plan.ellipse,
     )
 
 
