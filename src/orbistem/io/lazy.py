@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import math
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -103,7 +104,10 @@ class Guarded:
             raise
         except Exception as error:  # readers of damaged files raise every kind
             logger.debug("reading failed", exc_info=error)
-            raise FormatError(f"{_where(self.base)} is damaged ({one_line(error)}); copy it again") from error
+            where = _where(self.base)
+            if isinstance(error, FileNotFoundError) and not Path(where).exists():
+                raise  # gone as a whole, or not visible from this machine: no damage
+            raise FormatError(f"{where} is damaged ({one_line(error)}); copy it again") from error
 
 
 def _where(recipe: Any) -> str:
