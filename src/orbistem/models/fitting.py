@@ -28,7 +28,7 @@ from orbistem.progress import Progress, Silent
 SCOUT_ROUNDS = 5
 SEVERAL_DRAWS_SIGNAL = 300.0
 """Signal of a pattern, in nats, below which the bound of several draws is worth its cost."""
-SEVERAL_DRAWS = 4
+SEVERAL_DRAWS = 2
 ROUGH_LEVEL = 1.03
 """Median noise eigenvalue above which structure is left in every order (1.00 to 1.01 for shot noise)."""
 START_MARGIN = 2.0
@@ -75,13 +75,14 @@ def fit_orbit_vae(
     began = time.perf_counter()
     data = _split(coefficients, basis, counts, share=options.heldout_share, seed=seed)
     starts = {"learned": ("mean", "zero"), "mean": ("mean",)}.get(options.background, ("zero",))
+    plain = replace(options, net=replace(options.net, draws=1))  # the starts differ by far more
     scout = replace(options.train, steps=min(options.scout_steps, options.train.steps), rounds=SCOUT_ROUNDS)
     progress.start("train", len(starts) * scout.steps + options.train.steps)
     try:
         scouts = [
             _stage(
                 data,
-                options,
+                plain,
                 scout,
                 start,
                 seed=seed + 101 * i,
