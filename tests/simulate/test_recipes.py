@@ -4,7 +4,15 @@ import numpy as np
 import pytest
 
 from orbistem.errors import OptionError
-from orbistem.simulate import SIMULATIONS, DetectorOptions, find_recipe, primitive_cell_pairs, simulate
+from orbistem.simulate import (
+    SIMULATIONS,
+    DetectorOptions,
+    Optics,
+    find_recipe,
+    primitive_cell_pairs,
+    simulate,
+)
+from orbistem.simulate.multislice import ANTIALIAS, grid_points, probe_margin, wavelength
 from orbistem.simulate.run import build_for, scan_positions
 
 PX = 16
@@ -121,3 +129,32 @@ def test_progress_is_told():
 def test_wrong_wishes_are_refused(wrong, says):
     with pytest.raises(OptionError, match=says):
         simulate("graphene", seed=0, **({"scan_shape": (1, 1), "detector_px": PX} | wrong))
+
+
+@pytest.mark.parametrize(
+    ("optics", "px", "says"),
+    [
+        ({"defocus": 2e5}, 64, "probe: want one that fits a supercell"),
+        ({"aberrations": (("C30", 1e9),)}, 64, "probe: want one that fits a supercell"),
+        ({}, 2048, "detector: want at most"),
+        ({"half_angle_mrad": 5000.0}, 64, "half_angle_mrad: want at most"),
+        ({"aberrations": (("spherical", 1.0),)}, 64, "aberrations: want C10"),
+    ],
+)
+def test_what_cannot_be_simulated_is_said_before_it_is_tried(optics, px, says):
+    with pytest.raises(OptionError, match=says):
+        simulate("graphene", seed=0, scan_shape=(1, 1), detector_px=px, optics=Optics(**optics))
+
+
+@pytest.mark.parametrize("recipe", SIMULATIONS, ids=lambda recipe: recipe.name)
+def test_scattering_into_the_corners_of_the_detector_is_simulated(recipe):
+    specimen = build_for(recipe, recipe.optics, detector_px=32)
+    size = specimen.atoms.cell.lengths()[:2]
+    highest = ANTIALIAS * np.array(grid_points(specimen, recipe.optics)) / 2
+    reached_mrad = highest * wavelength(recipe.optics.voltage_kv) * 1e3 / size
+    assert (reached_mrad >= np.sqrt(2) * recipe.optics.half_angle_mrad).all()
+
+
+def test_aberrations_need_room():
+    plain, blurred = Optics(), Optics(aberrations=(("C30", 1e6), ("phi12", 0.3)))
+    assert probe_margin(blurred) - probe_margin(plain) == pytest.approx(1e6 * 0.031**3)

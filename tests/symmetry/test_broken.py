@@ -160,6 +160,51 @@ def test_the_lattice_is_found_and_leaves_noise(rng):
     assert np.sum(np.abs(left) ** 2, axis=1).mean() == pytest.approx(freedoms, rel=0.03)
 
 
+def lattice_of(clean: np.ndarray, rng: np.random.Generator):
+    modes = make_modes()
+    values = modes.of((clean + noise_of(rng, SIDE**2)).astype(np.complex64))
+    freedoms = float(modes.freedoms.sum())
+    everywhere = np.ones(SIDE**2, bool)
+    return find_lattice(values, Layout.grid((SIDE, SIDE)), everywhere, noise=freedoms, freedoms=freedoms)
+
+
+def test_weak_waves_between_strong_ones_make_the_cell_larger(rng):
+    """The halves of a centred cell that differ a little; a defect, however strong, is no such thing."""
+    clean = crystal(rng, size=1.5)
+    bump = 3 * np.exp(-0.5 * (distance() / 3) ** 2)[:, None, None] * np.ones((RINGS, ORDERS))
+    cell = abs(np.linalg.det(RECIPROCAL))
+    assert abs(np.linalg.det(lattice_of(clean + bump, rng).reciprocal)) == pytest.approx(cell, rel=1e-2)
+    y, x = np.divmod(np.arange(SIDE * SIDE), SIDE)
+    between = np.cos(2 * np.pi * np.stack([y, x], axis=1) @ RECIPROCAL.sum(axis=0) / 2)
+    weak = 0.4 * between[:, None, None] * np.ones((RINGS, ORDERS))
+    found = lattice_of(clean + bump + weak, rng)
+    assert abs(np.linalg.det(found.reciprocal)) == pytest.approx(cell / 2, rel=1e-2)
+
+
+def test_waves_of_two_steps_count_once(rng):
+    """A cell of four steps: its second order alternates from step to step, and is its own negative."""
+    y, x = np.divmod(np.arange(SIDE * SIDE), SIDE)
+    waves = (np.cos(np.pi / 2 * y), np.cos(np.pi / 2 * x), np.cos(np.pi * y), np.cos(np.pi * (x + y)))
+    clean = sum(wave[:, None, None] * np.ones((RINGS, ORDERS)) for wave in waves)
+    found = lattice_of(clean, rng)
+    frequency = np.abs(found.waves @ found.reciprocal)
+    rim = np.round(frequency[(frequency > 0.49).any(axis=1)] * 2)
+    assert sorted(map(tuple, rim.astype(int).tolist())) == [(1, 0), (1, 1)]
+
+
+def test_a_shift_of_the_centre_of_mass_stands_out(rng):
+    modes = make_modes()
+    assert np.linalg.norm(modes.shift) == pytest.approx(1)
+    assert not modes.shift[modes.order != 1].any()
+    clean = crystal(rng, size=0.5)
+    away = np.exp(-0.5 * (distance() / 3) ** 2)
+    clean[:, :3, 1] += 0.8 * away[:, None]  # on the bright disc
+    found = judged((clean + noise_of(rng, SIDE**2)).astype(np.complex64), rng)
+    best = found.names[int(np.argmax(found.parts[int(np.argmin(distance()))]))]
+    assert best.startswith("centre of mass")
+    assert found.score[distance() < 2].min() > found.score[distance() > 15].max()
+
+
 def test_noise_has_no_lattice(rng):
     modes = make_modes()
     freedoms = float(modes.freedoms.sum())

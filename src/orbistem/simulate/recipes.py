@@ -104,10 +104,12 @@ PAPER_A = 2.464
 """Lattice constant of the paper's graphene, Å: a rectangular cell of 2.464 × 4.268 Å."""
 PAPER_BOX_A = 20 * PAPER_A - 0.01
 """Least width of the paper's box: 20 × 12 cells."""
-ZNS_110 = partial(
-    structures.zincblende_110, thickness=BULK_THICKNESS_A, symbols=("Zn", "S"), a=structures.ZNS_A
+ZNS_110, ZNS_001 = (
+    partial(along, thickness=BULK_THICKNESS_A, symbols=("Zn", "S"), a=structures.ZNS_A)
+    for along in (structures.zincblende_110, structures.zincblende_001)
 )
 NEAR_SULPHUR = (structures.ZNS_A / np.sqrt(8), structures.ZNS_A / 4)
+NEAR_SULPHUR_001 = (structures.ZNS_A / 4, structures.ZNS_A / 4)
 POLAR = Variant(displacement=0.1, direction_deg=0.0)
 
 
@@ -153,6 +155,10 @@ def _zns_110_variant(
     change: Callable[[Specimen, Variant], Specimen], variant: Variant, *, extent: float
 ) -> Specimen:
     return change(ZNS_110(extent=extent), variant)
+
+
+def _displaced_zns_001(variant: Variant, *, extent: float) -> Specimen:
+    return variants.displaced_column_atom(ZNS_001(extent=extent), variant, near=NEAR_SULPHUR_001)
 
 
 def _broken_zns_110(name: str, title: str, build: BuildSpecimen) -> Recipe:
@@ -261,6 +267,18 @@ SIMULATIONS: tuple[Recipe, ...] = (
         "antisite",
         "one zinc atom in the place of sulphur",
         partial(_zns_110, partial(structures.replace_atom, near=NEAR_SULPHUR, symbol="Zn")),
+    ),
+    Recipe(
+        name="zns-001-displaced",
+        title="ZnS along [001], 5 nm thick, one sulphur atom of a column displaced by 10 pm",
+        build=partial(_displaced_zns_001, POLAR),
+        optics=BULK_OPTICS,
+        scan="rectangle",
+        scan_shape=(48, 48),
+        cells=(3, 3),  # 16.2 × 16.2 Å
+        samples_per_pixel=2.0,
+        build_variant=_displaced_zns_001,
+        variant=POLAR,
     ),
     Recipe(
         name="srtio3",

@@ -11,7 +11,14 @@ from orbistem.errors import MissingExtraError, OptionError
 from orbistem.progress import Progress
 from orbistem.scan import Axis, Provenance, Scan, Truth
 from orbistem.simulate.detector import DetectorOptions, expose
-from orbistem.simulate.multislice import Optics, box_extent, clean_patterns, probe_margin
+from orbistem.simulate.multislice import (
+    MAX_POINTS,
+    Optics,
+    box_extent,
+    clean_patterns,
+    least_points,
+    probe_margin,
+)
 from orbistem.simulate.recipes import Recipe, find_recipe
 from orbistem.simulate.structures import Specimen
 from orbistem.simulate.truth import derive_truth
@@ -169,16 +176,33 @@ def simulate(
 def build_for(
     recipe: Recipe, optics: Optics, *, detector_px: int, variant: Variant | None = None
 ) -> Specimen:
-    """The recipe's specimen in a box large enough for the detector's sampling and for the scan."""
+    """The recipe's specimen in a box large enough for the detector's sampling and for the scan.
+
+    Raises
+    ------
+    OptionError
+        Detector or probe ask for a box that cannot be simulated.
+    """
     build = recipe.builder(variant or Variant())
     extent = box_extent(optics, detector_px=detector_px, samples_per_pixel=recipe.samples_per_pixel)
+    margin = probe_margin(optics)
+    if (points := least_points(extent, optics)) > MAX_POINTS:
+        raise OptionError(
+            f"detector: want at most {int(detector_px * MAX_POINTS / points)} pixels over this half angle of "
+            f"{optics.half_angle_mrad:g} mrad, got {detector_px}; take fewer pixels"
+        )
+    if (points := least_points(2 * margin, optics)) > MAX_POINTS:
+        raise OptionError(
+            f"probe: want one that fits a supercell of {2 * margin * MAX_POINTS / points:.0f} Å, got one "
+            f"spread over {2 * margin:.0f} Å; take less defocus, smaller aberrations or a smaller angle"
+        )
     specimen = build(extent=extent)
     scanned = (
         np.abs(specimen.vectors).sum(axis=0)
         if recipe.scan == "primitive"
         else specimen.repeat * recipe.cells[::-1]
     )
-    needed = float(scanned.max() + 2 * probe_margin(optics))
+    needed = float(scanned.max() + 2 * margin)
     return specimen if needed <= extent else build(extent=needed)
 
 

@@ -281,6 +281,7 @@ def _scores(
             "smooth": _sum_of_squares(turned, noise, freedom, modes.order <= SMOOTH_ORDER),
             "own frame": _sum_of_squares(own, noise, freedom, modes.order > 0),
             "detector frame": _sum_of_squares(turned, noise, freedom, modes.order > 0),
+            "centre of mass": _square(turned @ modes.shift, noise @ modes.shift**2),
             "single patterns": pool.mean(single[:, None])[:, 0] * np.sqrt(pool.effective),
             "dark field": pool.mean(mass[:, None])[:, 0] / np.sqrt(spread),
         }
@@ -347,6 +348,7 @@ def _law_of_maximum(
         scores = {
             "smooth": square_score(squares, smooth),
             "detector frame": square_score(squares, wave),
+            "centre of mass": _square(real @ modes.shift + 1j * (imaginary @ modes.shift), np.ones(1)),
             "single patterns": other[0],
             "dark field": real @ overlap + rest * other[1],
         }
@@ -363,6 +365,11 @@ def _sum_of_squares(
 ) -> np.ndarray:
     size = (np.abs(pooled[:, use]) ** 2).sum(axis=1)
     return chi_square_score(size, noise[:, use] @ freedom[use], 2 * (noise[:, use] ** 2 @ freedom[use]))
+
+
+def _square(pooled: np.ndarray, noise: np.ndarray) -> np.ndarray:
+    """Score of the size of one complex number; its noise is per real degree of freedom."""
+    return chi_square_score(np.abs(pooled) ** 2, 2 * noise, 4 * noise**2)
 
 
 def _nothing(n: int, options: BrokenOptions, widths: tuple[float, ...]) -> Broken:

@@ -42,6 +42,8 @@ class CoarseModes:
         (2, ring): the part of their noise that comes from each ring.
     mass_overlap
         (2, mode): correlation of their noise with that of each mode; 0 for orders above 0.
+    shift
+        (mode,): weights of the modes of order 1 that follow the centre of mass, of unit length; 0 for others.
     """
 
     order: np.ndarray
@@ -51,6 +53,7 @@ class CoarseModes:
     mass: np.ndarray
     mass_share: np.ndarray
     mass_overlap: np.ndarray
+    shift: np.ndarray
 
     @property
     def freedoms(self) -> np.ndarray:
@@ -145,7 +148,21 @@ def coarse_modes(
         mass=mass,
         mass_share=mass * (mass @ noise[0]),
         mass_overlap=np.where(order == 0, mass @ noise[0] @ rows.T, 0.0),
+        shift=_shift(noise, order, rows, profile),
     )
+
+
+def _shift(noise: np.ndarray, order: np.ndarray, rows: np.ndarray, profile: np.ndarray) -> np.ndarray:
+    """The centre of mass in modes of order 1.
+
+    It is the sum over pixels of k (I − f) = r e^{iφ} √f̄ s, so ring j counts with r_j √f̄_j: up to a factor the
+    order 0 of the mean pattern, since a ring's area grows with its radius.
+    """
+    if noise.shape[0] < 2:
+        return np.zeros(len(order))
+    weights = np.where(order == 1, rows @ noise[1] @ profile, 0.0)
+    size = float(np.linalg.norm(weights))
+    return weights / size if size > 0 else weights
 
 
 def _mass(noise: np.ndarray, carried: np.ndarray, profile: np.ndarray) -> np.ndarray:

@@ -30,7 +30,19 @@ WAVE_SD = 3.0
 MAX_WAVES = 400
 NEAR_ORIGIN = 1.6
 """Frequencies within so many resolution steps of 0 are slow changes, not a lattice."""
+SAME_BINS = 0.5
+"""Waves whose frequencies differ by less than this resolution step, modulo 1 cycle per step, are one."""
 COLLINEAR = 0.2
+CELLS = tuple(
+    np.array([[a, b], [0, n // a]])
+    for n in (2, 3)
+    for a in range(1, n + 1)
+    if n % a == 0
+    for b in range(n // a)
+)
+"""Cells that hold two or three of another (Hermite normal forms)."""
+FINER_SD = 8.0
+"""A larger cell is taken if its waves are common to opposite ends of the scan so far above noise."""
 PRINCIPAL = 6
 
 
@@ -93,7 +105,9 @@ def find_lattice(
     if basis is None:
         return None
     refined = _refine(basis, inside @ first, shape, trusted)
-    waves = _multiples(refined)
+    for _ in range(2):
+        refined = _of_larger_cell(refined, inside, shape, trusted, noise=noise)
+    waves = _multiples(refined, shape)
     if len(waves) > MAX_WAVES:
         return None
     lattice = Lattice(reciprocal=refined, waves=waves)
@@ -235,11 +249,56 @@ def _refine(basis: np.ndarray, values: np.ndarray, shape: tuple[int, int], trust
     return np.asarray(basis + found.x.reshape(2, 2) * resolution)
 
 
-def _multiples(basis: np.ndarray) -> np.ndarray:
-    """All waves up to the resolution of the scan, (0, 0) first."""
+def _of_larger_cell(
+    basis: np.ndarray, inside: np.ndarray, shape: tuple[int, int], trusted: np.ndarray, *, noise: float
+) -> np.ndarray:
+    """The reciprocal basis of a cell two or three times as large, where the patterns repeat only after that.
+
+    Weak waves between strong ones are easily overlooked: in a thin crystal the two halves of a centred cell
+    end at different heights. What is left by the waves of `basis` is compared between opposite thirds of the
+    scan, along y and along x: a superlattice is in all of them, a defect is not.
+    """
+    design = _design(_multiples(basis, shape) @ basis, shape)
+    amplitude, _ = _solve(design, inside, trusted)
+    left = inside - design @ amplitude
+    y, x = np.divmod(np.arange(len(inside)), shape[1])
+    ends = [
+        [trusted & (place < size / 3), trusted & (place >= size - size / 3)]
+        for place, size in ((y, shape[0]), (x, shape[1]))
+    ]
+    if min(int(end.sum()) for pair in ends for end in pair) < MIN_POSITIONS:
+        return basis
+    best, found = FINER_SD, basis
+    for cell in CELLS:
+        to_fine = np.linalg.inv(cell).T
+        fine = to_fine @ basis
+        pairs = _multiples(fine, shape)
+        between = np.abs(pairs @ to_fine - np.rint(pairs @ to_fine)).max(axis=1) > 1e-6
+        if len(pairs) > min(MAX_WAVES, trusted.sum() / 4) or not between.any():
+            continue
+        waves = _design(pairs[between] @ fine, shape)
+        common = []
+        for pair in ends:
+            first, second = (waves[end].conj().T @ left[end] / end.sum() for end in pair)
+            sd = noise * np.sqrt(2 * between.sum() / inside.shape[1]) / np.sqrt(pair[0].sum() * pair[1].sum())
+            common.append(float(np.sum((first.conj() * second).real)) / sd)
+        if min(common) > best:
+            best, found = min(common), fine
+    return found
+
+
+def _multiples(basis: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """All waves up to the resolution of the scan, (0, 0) first; of equal ones the first."""
     reach = int(np.ceil(0.75 / np.sqrt(abs(np.linalg.det(basis))))) + 2
     h, k = (table.ravel() for table in np.mgrid[-reach : reach + 1, -reach : reach + 1])
     pairs = np.stack([h, k], axis=1)
+    step = SAME_BINS / np.asarray(shape, float)
+    pairs = pairs[(np.abs(pairs @ basis) < 0.5 + step / 2).all(axis=1)]
+    pairs = pairs[np.argsort(np.abs(pairs).sum(axis=1), kind="stable")]
     frequency = pairs @ basis
-    pairs = pairs[np.abs(frequency).max(axis=1) < 0.5]
-    return np.asarray(pairs[np.argsort(np.abs(pairs).sum(axis=1), kind="stable")])
+    at_rim = np.flatnonzero((np.abs(frequency) > 0.5 - step / 2).any(axis=1))
+    keep = np.ones(len(pairs), bool)
+    for i in at_rim:
+        away = frequency[:i][keep[:i]] - frequency[i]
+        keep[i] = not (np.abs(away - np.rint(away)) < step).all(axis=1).any()
+    return np.asarray(pairs[keep])
