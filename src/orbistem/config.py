@@ -29,6 +29,7 @@ from orbistem.prepare.counts import CountsOptions
 from orbistem.prepare.descan import DescanOptions
 from orbistem.prepare.ellipse import EllipseOptions
 from orbistem.prepare.mask import MaskOptions
+from orbistem.symmetry.options import SymmetryOptions
 
 __all__ = ["ComputeOptions", "FitConfig", "InputOptions", "PrepareOptions"]
 
@@ -150,7 +151,7 @@ class FitConfig:
     ----------
     seed
         Seed of all randomness; equal seeds give equal maps.
-    input, prepare, centre, descan, ellipse, mask, counts, rings, model, compute
+    input, prepare, centre, descan, ellipse, mask, counts, rings, model, symmetry, compute
         Options of the steps, in their order.
     max_kept
         At most this many coefficients are kept, the strongest first; how many rise above the noise is found.
@@ -173,6 +174,7 @@ class FitConfig:
     counts: CountsOptions = field(default_factory=CountsOptions)
     rings: RingOptions = field(default_factory=RingOptions)
     model: OrbitVAEOptions = field(default_factory=OrbitVAEOptions)
+    symmetry: SymmetryOptions = field(default_factory=SymmetryOptions)
     compute: ComputeOptions = field(default_factory=ComputeOptions)
 
     def __post_init__(self) -> None:

@@ -9,6 +9,7 @@ from orbistem.groups import POINT_GROUPS
 from orbistem.harmonics.reduce import HarmonicsReduction
 from orbistem.plan import Plan
 from orbistem.symmetry import Components, component_basis, point_group
+from orbistem.symmetry.energy_tests import EnergyTests
 from orbistem.testing import complex_normal
 
 DRAWS = 1000
@@ -54,6 +55,42 @@ def test_one_wave_says_nothing_about_mirrors(rng):
     clean = np.zeros(len(ORDER), complex)
     clean[np.flatnonzero(ORDER == 2)[0]] = 40
     assert np.mean(point_group(draws(rng, clean)).names == "D2") < 0.1
+
+
+def test_the_evidence_for_mirrors_is_fair(rng):
+    """Uniform phases: the likelihood ratio has the mean 1, so it exceeds x at most once in x."""
+    size = 6 * rng.uniform(0.3, 1.5, len(ORDER))
+    values = size * np.exp(2j * np.pi * rng.random((DRAWS, len(ORDER))))
+    weight = np.full(len(ORDER), 0.9)
+    one = Components(values=values, variance=np.ones(values.shape), order=ORDER, weight=weight)
+    evidence = EnergyTests(one).mirror_evidence(np.arange(DRAWS), 2)
+    for log_odds in (0.5, 1.0, 2.0):
+        assert at_most(np.sum(evidence > log_odds), np.exp(-log_odds))
+    mirrored = Components(
+        values=np.abs(values) * np.exp(-1j * ORDER * 0.4),
+        variance=one.variance,
+        order=ORDER,
+        weight=weight,
+    )
+    assert np.all(EnergyTests(mirrored).mirror_evidence(np.arange(DRAWS), 2) > 5)
+
+
+def test_single_turns_have_the_stated_rate(rng):
+    group = POINT_GROUPS[NAMES.index("D4")]
+    tests = EnergyTests(draws(rng, symmetric(rng, group, strength=15)))
+    for order in (2, 4):
+        for level in (0.05, 0.01, 0.001):
+            assert at_most(np.sum(tests.turn(order) < level), level)
+    assert np.all(tests.turn(3) < 1e-3)
+
+
+def test_a_mirror_on_the_known_line_has_the_stated_rate(rng):
+    line = 0.7
+    clean = 15 * rng.uniform(0.7, 1.3, len(ORDER)) * np.exp(-1j * ORDER * line)
+    tests = EnergyTests(draws(rng, clean))
+    for level in (0.05, 0.01, 0.001):
+        assert at_most(np.sum(tests.mirror(np.full(DRAWS, line)) < level), level)
+    assert np.all(tests.mirror(np.full(DRAWS, line + 0.5)) < 1e-3)
 
 
 def test_a_level_that_is_no_probability_is_refused(rng):

@@ -6,10 +6,13 @@ import numpy as np
 import pytest
 
 from orbistem.errors import OptionError
+from orbistem.groups import Operation
+from orbistem.symmetry import Components
 from orbistem.symmetry.broken import Broken
 from orbistem.symmetry.coarse import CoarseModes, coarse_modes
 from orbistem.symmetry.expected import Expected
-from orbistem.symmetry.which import MIRROR_AXES, which_operation
+from orbistem.symmetry.which import MIRROR_AXES, Which, moved, pattern_operations, which_operation
+from orbistem.testing import complex_normal
 
 RINGS, ORDERS, N = 4, 7, 400
 
@@ -46,38 +49,118 @@ def broken_with(rng: np.random.Generator, modes: CoarseModes, difference: np.nda
     )
 
 
-def judged(rng: np.random.Generator, difference: np.ndarray) -> dict[str, float]:
+def which(rng: np.random.Generator, difference: np.ndarray, **named: object) -> Which:
     modes = make_modes()
-    found = which_operation(broken_with(rng, modes, difference), modes, np.ones(N, bool))
-    return {one.name: one.score for one in found.operations}
+    return which_operation(broken_with(rng, modes, difference), modes, np.ones(N, bool), **named)
+
+
+def turns(found: Which) -> dict[str, float]:
+    return {one.name: one.score for one in found.operations if not one.operation.mirror}
+
+
+def mirrors(found: Which) -> dict[int, float]:
+    """Scores by azimuth of the axis, whole multiples of 15 degrees."""
+    return {
+        round(np.rad2deg(one.operation.angle_rad / 2) / 15) * 15 % 180: one.score
+        for one in found.operations
+        if one.operation.mirror
+    }
 
 
 def test_a_threefold_difference_breaks_the_half_turn_and_keeps_the_third(rng):
-    scores = judged(rng, np.where(make_modes().order == 3, 0.5, 0))
+    found = which(rng, np.where(make_modes().order == 3, 0.5, 0))
+    scores = turns(found)
     assert scores["half-turn (Friedel pairs)"] > 5
     assert scores["turn by 60°"] > 5
     assert abs(scores["turn by 120°"]) < 4
+    assert found.operations[0].carrier.order == 3
+    assert found.operations[0].broken
 
 
-def test_a_real_difference_keeps_the_mirror_at_zero_only(rng):
-    scores = judged(rng, np.where(make_modes().order == 1, 0.5, 0))
-    assert abs(scores["mirror, axis at 0°"]) < 4
-    assert scores["mirror, axis at 90°"] > 5
+def test_a_difference_along_one_axis_keeps_that_mirror_only(rng):
+    found = which(rng, np.where(make_modes().order == 1, 0.5, 0))
+    assert mirrors(found)[0] < 4
+    assert mirrors(found)[90] > 5
 
 
 def test_the_axis_of_a_mirror_is_an_azimuth(rng):
-    """A pattern symmetric about azimuth 30°: c_m has the phase -m 30°."""
+    """A pattern symmetric about azimuth 37°: c_m has the phase -m 37°."""
     modes = make_modes()
-    difference = np.where(modes.order > 0, 0.5, 0) * np.exp(-1j * modes.order * np.pi / 6)
-    scores = judged(rng, difference)
-    mirrors = {name: score for name, score in scores.items() if name.startswith("mirror")}
-    assert min(mirrors, key=mirrors.get) == "mirror, axis at 30°"
-    assert len(mirrors) == MIRROR_AXES
+    difference = np.where(modes.order > 0, 0.5, 0) * np.exp(-1j * modes.order * np.deg2rad(37))
+    found = which(rng, difference)
+    lines = [one for one in found.operations if one.operation.mirror]
+    best = min(lines, key=lambda one: one.score)
+    assert np.rad2deg(best.operation.angle_rad / 2) == pytest.approx(37, abs=1)
+    assert best.name == "mirror, axis at 37°"
+    assert len(lines) == MIRROR_AXES
+
+
+def test_the_same_operations_can_be_tried_again(rng):
+    difference = np.where(make_modes().order == 1, 0.5 + 0.2j, 0)
+    first = which(rng, difference)
+    again = which(rng, 1j * difference, like=first)
+    assert [one.name for one in again.operations] == [one.name for one in first.operations]
+
+
+def test_moved_modes_are_those_of_the_turned_and_mirrored_pattern():
+    order = np.array([0, 1, 2, 3])
+    values = np.array([1.0, 2j, 0.5, 1 + 1j])
+    third = Operation(angle_rad=2 * np.pi / 3, mirror=False)
+    line = Operation(angle_rad=0.8, mirror=True)
+    thrice = values
+    for _ in range(3):
+        thrice = moved(thrice, order, third)
+    np.testing.assert_allclose(thrice, values)
+    np.testing.assert_allclose(moved(moved(values, order, line), order, line), values)
 
 
 def test_noise_breaks_nothing(rng):
-    for score in judged(rng, np.zeros(len(make_modes().order))).values():
-        assert abs(score) < 4
+    found = which(rng, np.zeros(len(make_modes().order)))
+    assert not any(one.broken for one in found.operations)
+
+
+def test_noise_breaks_an_operation_as_rarely_as_stated(rng):
+    """The largest mode and the sum of all, two looks: no more than one in a hundred at 2.33."""
+    modes = make_modes()
+    broken = broken_with(rng, modes, np.zeros(len(modes.order)))
+    found = [which_operation(broken, modes, np.array([row])).operations[:4] for row in range(N)]
+    scores = np.array([[one.score for one in row] for row in found])
+    assert np.mean(scores > 2.33) < 0.02
+
+
+def test_a_pattern_is_judged_by_the_tests_of_the_point_group(rng):
+    """One wave of order 4, far above the noise: quarter turns are kept, thirds are not."""
+    modes = make_modes()
+    waves = np.flatnonzero(modes.order > 0)
+    values = complex_normal(rng, (1, len(waves))) + 12 * (modes.order[waves] == 4)
+    one = Components(
+        values=values,
+        variance=np.ones(values.shape),
+        order=modes.order[waves],
+        weight=np.ones(len(waves)),
+    )
+    fine = np.zeros(len(modes.order), complex)
+    fine[waves] = values[0]
+    found = pattern_operations(one, fine, modes)
+    by_name = {one.name: one for one in found.operations}
+    assert not by_name["half-turn (Friedel pairs)"].broken
+    assert not by_name["turn by 90°"].broken
+    assert by_name["turn by 120°"].broken
+    assert by_name["turn by 120°"].carrier.order == 4
+    assert by_name["turn by 90°"].correlation > 0.9
+    assert by_name["turn by 120°"].correlation < 0
+
+
+def test_pooling_patterns_averages_signal_and_noise(rng):
+    order = np.arange(1, 9)
+    values = 3 + complex_normal(rng, (50, 8))
+    values[7] = np.nan
+    many = Components(values=values, variance=np.ones(values.shape), order=order, weight=np.ones(8))
+    pooled = many.pooled()
+    np.testing.assert_allclose(pooled.values[0], np.nanmean(values, axis=0))
+    np.testing.assert_allclose(pooled.variance, 1 / 49)
+    silent = Components(values=values - 3, variance=np.ones(values.shape), order=order, weight=np.ones(8))
+    assert abs(silent.pooled().energy().sum()) < 5 * np.sqrt(silent.pooled().energy_variance().sum())
 
 
 def test_the_strongest_mode_is_named(rng):

@@ -11,6 +11,7 @@ import typer
 
 from orbistem.cli.console import current, emit_json, say
 from orbistem.cli.options import (
+    CheckInstrument,
     Dataset,
     DType,
     FrameGap,
@@ -28,6 +29,7 @@ from orbistem.cli.options import (
     open_with,
     parse_numbers,
     with_file_options,
+    with_places,
 )
 
 if TYPE_CHECKING:
@@ -85,6 +87,7 @@ def fit_command(
             metavar="NAME|MASK|Y0:Y1,X0:X1",
         ),
     ] = None,
+    check_instrument: CheckInstrument = None,
     scan_rotation: ScanRotation = None,
     seed: Annotated[int | None, typer.Option(help="Seed of all that is random (default 0).")] = None,
     dataset: Dataset = None,
@@ -132,6 +135,7 @@ def fit_command(
         scan_rotation=scan_rotation,
         seed=seed,
     )
+    options = with_places(options, at=None, region=None, check_instrument=check_instrument)
     recover(output)
     check_free(output, overwrite=overwrite)  # before anything is read
     scan = open_with(source, options)
@@ -171,6 +175,13 @@ def report_result(command: str, result: Result, output: Path) -> None:
     )
     for text in run.get("words") or ():
         say(text)
+    for one in run.get("places") or ():
+        say(one["sentence"])
+    instrument = run.get("instrument") or {}
+    if instrument.get("sentence"):
+        say(instrument["sentence"])
+    if run.get("places"):
+        say(run["places"][0]["caveat"])
     certificate = run.get("certificate") or {}
     if certificate.get("sentence"):
         say(certificate["sentence"])

@@ -35,6 +35,28 @@ ScanRotation = Annotated[
     ),
 ]
 
+At = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Position whose turns and mirrors are judged; may be given several times.", metavar="Y,X"
+    ),
+]
+Region = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Region whose mean pattern is judged; may be given several times.", metavar="Y0:Y1,X0:X1"
+    ),
+]
+CheckInstrument = Annotated[
+    bool | None,
+    typer.Option(
+        "--check-instrument/--no-check-instrument",
+        help="Repeat verdicts with centre, descan, ellipse and mask moved within their uncertainties "
+        "(default: for scans of up to 30 million numbers).",
+        show_default=False,
+    ),
+]
+
 _READING = "How the file is read"
 Dataset = Annotated[
     str | None, typer.Option(help="Key inside HDF5, Zarr or npz.", metavar="PATH", rich_help_panel=_READING)
@@ -164,6 +186,20 @@ def with_file_options(
     if gain is not None:
         config = config.replace(counts=replace(config.counts, gain=gain))
     return config
+
+
+def with_places(
+    config: FitConfig, *, at: list[str] | None, region: list[str] | None, check_instrument: bool | None
+) -> FitConfig:
+    """The configuration with places to be judged."""
+    given = config.symmetry
+    changes: dict[str, Any] = {
+        "at": tuple(parse_numbers("at", text, (1, 2), int) for text in at or ()) or None,
+        "regions": tuple(parse_numbers("region", text.replace(":", ","), (4,), int) for text in region or ())
+        or None,
+        "check_instrument": check_instrument,
+    }
+    return config.replace(symmetry=replace(given, **_given(changes)))
 
 
 def open_with(source: Path, config: FitConfig) -> Scan:

@@ -10,6 +10,8 @@ import typer
 from orbistem.cli.console import current
 from orbistem.cli.fit import report_result, with_prepare_options
 from orbistem.cli.options import (
+    At,
+    CheckInstrument,
     Dataset,
     DType,
     FrameGap,
@@ -21,11 +23,13 @@ from orbistem.cli.options import (
     OutputFolder,
     Overwrite,
     Positions,
+    Region,
     ScanRotation,
     Shape,
     SourceFile,
     open_with,
     with_file_options,
+    with_places,
 )
 
 
@@ -51,6 +55,16 @@ def symmetry_command(
     centre: Annotated[
         str | None, typer.Option(help="Pattern centre in pixels, else found.", metavar="Y,X")
     ] = None,
+    reference: Annotated[
+        str | None,
+        typer.Option(
+            help="Perfect crystal, to find broken symmetry against: all, a mask of the scan, or a region.",
+            metavar="NAME|MASK|Y0:Y1,X0:X1",
+        ),
+    ] = None,
+    at: At = None,
+    region: Region = None,
+    check_instrument: CheckInstrument = None,
     scan_rotation: ScanRotation = None,
     dataset: Dataset = None,
     positions: Positions = None,
@@ -89,9 +103,10 @@ def symmetry_command(
         whiten=whiten,
         normalise=normalise,
         centre=centre,
-        reference=None,
+        reference=reference,
         scan_rotation=scan_rotation,
     )
+    options = with_places(options, at=at, region=region, check_instrument=check_instrument)
     recover(output)
     check_free(output, overwrite=overwrite)
     scan = open_with(source, options)

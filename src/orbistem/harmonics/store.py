@@ -43,6 +43,10 @@ class CoefficientStore:
         for start in range(0, self.n_positions, step):
             yield start, np.asarray(array[start : start + step])
 
+    def rows(self, positions: np.ndarray) -> np.ndarray:
+        """Harmonics of single positions, (n, ring, order)."""
+        return np.asarray(self.group["harmonics"].oindex[np.asarray(positions)])
+
     def write_basis(self, basis: SteerableBasis, *, noise: np.ndarray, order0_mean: np.ndarray) -> np.ndarray:
         """Project all harmonics on the basis, write everything that belongs to it, return the coefficients.
 

@@ -107,6 +107,7 @@ def measure_broken(
     usable: NDArray[np.bool_],
     rows: NDArray[np.integer] | None,
     rng: np.random.Generator,
+    like: Broken | None = None,
 ) -> Broken:
     """Score all positions of a run whose coefficients lie in `directory`.
 
@@ -126,6 +127,8 @@ def measure_broken(
         Flat indices of the reference region; None: the densest part of the latent space.
     rng
         Draws the law of the maximum.
+    like
+        An earlier result whose laws are used again.
     """
     options = BrokenOptions()
     harmonics = _low_orders(directory / STORE_NAME, plan, options.max_order)
@@ -147,6 +150,7 @@ def measure_broken(
         layout=layout_of(scan, usable),
         rng=rng,
         options=options,
+        laws=None if like is None else like.laws,
     )
 
 

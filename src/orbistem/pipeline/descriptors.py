@@ -20,13 +20,14 @@ from orbistem.pipeline.preparation import MIN_PATTERNS, Preparation
 from orbistem.plan import Plan
 from orbistem.prepare.scan_rotation import find_scan_rotation
 from orbistem.scan import Scan
-from orbistem.symmetry import DESCRIPTORS, ComponentBasis, Variable, component_basis
+from orbistem.symmetry import DESCRIPTORS, ComponentBasis, Descriptor, Variable, component_basis
 
 __all__ = [
     "Descriptors",
     "ScanFrame",
     "describe_symmetry",
     "find_scan_frame",
+    "noise_factor",
     "stored_basis",
     "symmetry_words",
 ]
@@ -126,8 +127,9 @@ def describe_symmetry(
     config: FitConfig,
     totals: NDArray[Any] | None = None,
     given: NDArray[Any] | None = None,
+    descriptors: tuple[Descriptor, ...] = DESCRIPTORS,
 ) -> Descriptors:
-    """All descriptors of all positions, block by block.
+    """Descriptors of all positions, block by block.
 
     Parameters
     ----------
@@ -139,26 +141,33 @@ def describe_symmetry(
         Electrons of each pattern, (position,): needed where patterns were scaled to one total.
     given
         Harmonics of a vacuum pattern.
+    descriptors
+        Which.
     """
     background = "given" if given is not None else config.model.background
     basis = stored_basis(plan, store, background=background, given=given, threads=config.compute.threads)
-    factor = None
-    if plan.normalise == "total" and totals is not None and plan.gain is not None:
-        target = plan.reference_total or float(np.nanmean(totals))
-        with np.errstate(divide="ignore", invalid="ignore"):
-            factor = np.where(totals > 0, target / totals, np.nan)
+    factor = noise_factor(plan, totals)
 
     def of_block(block: tuple[int, NDArray[Any]]) -> list[NDArray[np.float32]]:
         start, harmonics = block
         scale = None if factor is None else factor[start : start + len(harmonics)]
         components = basis.components(harmonics, noise_factor=scale)
-        found = [values for descriptor in DESCRIPTORS for values in descriptor.compute(components)]
+        found = [values for descriptor in descriptors for values in descriptor.compute(components)]
         return [values.astype(np.float32) for values in found]
 
     parts = list(zip(*_each_block(of_block, store, config.compute.threads), strict=True))
-    variables = [variable for descriptor in DESCRIPTORS for variable in descriptor.variables]
+    variables = [variable for descriptor in descriptors for variable in descriptor.variables]
     maps = tuple((v, np.concatenate(part)) for v, part in zip(variables, parts, strict=True))
     return Descriptors(maps=maps, basis=basis)
+
+
+def noise_factor(plan: Plan, totals: NDArray[Any] | None) -> NDArray[Any] | None:
+    """Factor on the noise of each pattern, (position,); None where patterns were not scaled to one total."""
+    if plan.normalise != "total" or totals is None or plan.gain is None:
+        return None
+    target = plan.reference_total or float(np.nanmean(totals))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(totals > 0, target / totals, np.nan)
 
 
 def find_scan_frame(scan: Scan, prepared: Preparation, *, scan_rotation_deg: float | None) -> ScanFrame:

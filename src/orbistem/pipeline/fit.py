@@ -26,12 +26,14 @@ from orbistem.pipeline.descriptors import describe_symmetry, find_scan_frame, sy
 from orbistem.pipeline.examples import build_examples
 from orbistem.pipeline.maps import build_maps
 from orbistem.pipeline.orientation import measure_orientation, reference_positions
+from orbistem.pipeline.places import asked_places, with_pictures
 from orbistem.pipeline.preparation import Preparation, block_size_for, prepare
 from orbistem.pipeline.readout import with_readout
 from orbistem.pipeline.record import describe_basis, describe_run, file_checksums, write_run
 from orbistem.pipeline.reduction import STORE_NAME, Reduced, reduce, resume_reduced, save_reduced
 from orbistem.pipeline.training import NOTHING_TRAINED, describe_training, train_model
 from orbistem.pipeline.vacuum import vacuum_harmonics
+from orbistem.pipeline.verdicts import judge
 from orbistem.pipeline.workplace import Workplace, open_workplace
 from orbistem.prepare.descan import DescanOptions
 from orbistem.progress import Progress, Silent
@@ -150,64 +152,87 @@ def _fit(
     where = None if reference is None else reference_positions(scan, reference)
     asked = reference is not None or config.prepare.reference_name is not None
     perfect = reference_rows(scan, reference, config.prepare.reference_name) if asked else None
-    broken = None
+    places = asked_places(scan, config)  # refused before the file is read
     with clock.step("prepare"), blas_of_one_thread():
         prepared = prepare(scan, config, runner=runner, block_size=block_size, progress=progress)
     run = describe_run(scan, config, prepared, checksum=checksum)
     words, problems = list(prepared.words), list(prepared.problems)
-    training, descriptors = NOTHING_TRAINED, None
+    training = NOTHING_TRAINED
     frame = find_scan_frame(scan, prepared, scan_rotation_deg=config.prepare.scan_rotation_deg)
     words += frame.words
+    good = np.asarray(prepared.usable).reshape(scan.scan_shape)
+    scan = scan.replace(measured=scan.measured & good)
+    with clock.step("reduce"), blas_of_one_thread():
+        place, reduced = _reduce(scan, prepared, config, place, runner, block_size, progress)
+    run["basis"] = describe_basis(reduced.basis)
+    run["noise"]["unit_variance"] = reduced.basis.noise_level
+    run["noise"]["scale"] = reduced.plan.noise_scale
+    words += reduced.words
     if prepared.trainable:
-        good = np.asarray(prepared.usable).reshape(scan.scan_shape)
-        scan = scan.replace(measured=scan.measured & good)
-        with clock.step("reduce"), blas_of_one_thread():
-            place, reduced = _reduce(scan, prepared, config, place, runner, block_size, progress)
         with clock.step("train"):
             use_compile_cache()
             training = train_model(
                 reduced, prepared, config, checkpoint=place.state / "training", progress=progress
             )
-        with clock.step("map"), blas_of_one_thread():
-            descriptors = describe_symmetry(
-                reduced.plan,
-                open_store(place.directory / STORE_NAME),
-                config=config,
-                totals=prepared.electrons,
-                given=vacuum_harmonics(reduced.plan, config),
-            )
-        words += [*reduced.words, *training.words, *symmetry_words(descriptors)]
+        words += training.words
         problems += training.problems
-        run["basis"] = describe_basis(reduced.basis)
-        run["noise"]["unit_variance"] = reduced.basis.noise_level
-        run["noise"]["scale"] = reduced.plan.noise_scale
         run["training"] = describe_training(training)
         run["scores"] = training.scores
-        if training.model is not None and training.encoding is not None and any(training.active):
-            with clock.step("map"), blas_of_one_thread():
-                model = with_readout(
-                    training.model,
-                    scan,
-                    training.encoding,
-                    np.asarray(prepared.usable),
-                    rng=np.random.default_rng([config.seed, 2]),
-                )
-                training = replace(training, model=model)
-        if asked:
-            with clock.step("map"), blas_of_one_thread():
-                broken = measure_broken(
-                    place.directory,
-                    reduced.plan,
-                    scan,
-                    encoding=training.encoding,
-                    active=training.active,
-                    usable=np.asarray(prepared.usable),
-                    rows=perfect,
-                    rng=np.random.default_rng([config.seed, 3]),
-                )
-            run["broken"] = describe_broken(broken, scan)
-            if broken.problem is not None:
-                problems.append(broken.problem)
+    with clock.step("map"), blas_of_one_thread():
+        descriptors = describe_symmetry(
+            reduced.plan,
+            open_store(place.directory / STORE_NAME),
+            config=config,
+            totals=prepared.electrons,
+            given=vacuum_harmonics(reduced.plan, config),
+        )
+    words += symmetry_words(descriptors)
+    if training.model is not None and training.encoding is not None and any(training.active):
+        with clock.step("map"), blas_of_one_thread():
+            model = with_readout(
+                training.model,
+                scan,
+                training.encoding,
+                np.asarray(prepared.usable),
+                rng=np.random.default_rng([config.seed, 2]),
+            )
+            training = replace(training, model=model)
+    broken, verdicts = None, None
+    if asked:
+        with clock.step("map"), blas_of_one_thread():
+            broken = measure_broken(
+                place.directory,
+                reduced.plan,
+                scan,
+                encoding=training.encoding,
+                active=training.active,
+                usable=np.asarray(prepared.usable),
+                rows=perfect,
+                rng=np.random.default_rng([config.seed, 3]),
+            )
+        run["broken"] = describe_broken(broken, scan)
+        if broken.problem is not None:
+            problems.append(broken.problem)
+    if asked or places:
+        with clock.step("map"), blas_of_one_thread():
+            verdicts = judge(
+                place.directory,
+                scan,
+                reduced.plan,
+                prepared,
+                config,
+                descriptors=descriptors,
+                broken=broken,
+                encoding=training.encoding,
+                active=training.active,
+                rows=perfect,
+                runner=runner,
+                block_size=block_size,
+                scratch=place.state,
+                progress=progress,
+            )
+        run |= verdicts.record
+        words += verdicts.words
     with clock.step("map"), blas_of_one_thread():
         orientation = None
         if where is not None and training.encoding is not None:
@@ -221,10 +246,14 @@ def _fit(
             descriptors=descriptors,
             frame=frame,
             broken=broken,
+            by_instrument=(
+                None if verdicts is None or verdicts.instrument is None else verdicts.instrument.maps()
+            ),
         )
         examples = build_examples(
             scan, prepared.plan, model=training.model, encoding=training.encoding, active=training.active
         )
+        examples = with_pictures(examples, () if verdicts is None else verdicts.findings)
         if training.model is not None and training.encoding is not None:
             certificate = certify(
                 training.model,

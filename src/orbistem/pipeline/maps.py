@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +40,8 @@ LONG_NAMES = {
     "com_x": "centre of mass from the pattern centre, along kx",
     "dose": "total of the pattern",
     "broken": "difference from the reference crystal, standard-normal score",
+    "point_group_by_instrument": "1: the point group changes within the uncertainty of the instrument",
+    "broken_by_instrument": "1: whether symmetry is broken changes within the uncertainty of the instrument",
 }
 UNITS = {"angle": "rad", "angle_sd": "rad", "orientation": "rad", "evidence": "nat"}
 
@@ -115,6 +118,7 @@ def build_maps(
     descriptors: Descriptors | None = None,
     frame: ScanFrame | None = None,
     broken: Broken | None = None,
+    by_instrument: Mapping[str, Floats] | None = None,
 ) -> xr.Dataset:
     """All maps of a run.
 
@@ -136,6 +140,8 @@ def build_maps(
         How the scan lies against the detector.
     broken
         Where a reference was given or asked for.
+    by_instrument
+        Flags of verdicts that the instrument may have made, (n,) each.
     """
     import xarray as xr
 
@@ -159,6 +165,7 @@ def build_maps(
             layers["handedness"] = handedness
     if broken is not None:
         layers["broken"] = broken.score
+    layers |= by_instrument or {}
     layers |= beam_maps(scan, prepared)
     units = UNITS | {
         "com_y": scan.detector_axes[0].units,

@@ -327,7 +327,7 @@ def _problems(scan: Scan, found: Preparation) -> tuple[str, ...]:
     if not found.trainable:
         problems.append(
             f"Nothing was trained: want at least {MIN_PATTERNS} usable patterns, got {found.moments.n}; "
-            "the maps hold what needs no model (dose and centre of mass)."
+            "the maps hold what needs no model (symmetry, dose and centre of mass)."
         )
     return tuple(problems)
 

@@ -13,6 +13,7 @@ from orbistem.durable import atomic_write_text, write_aside
 from orbistem.errors import InputError
 from orbistem.harmonics.store import open_store
 from orbistem.io import open_scan
+from orbistem.pipeline.broken import describe_broken, measure_broken, reference_rows
 from orbistem.pipeline.descriptors import describe_symmetry, find_scan_frame, symmetry_words
 from orbistem.pipeline.examples import build_examples
 from orbistem.pipeline.fit import (
@@ -24,10 +25,12 @@ from orbistem.pipeline.fit import (
     replayable,
 )
 from orbistem.pipeline.maps import build_maps
+from orbistem.pipeline.places import asked_places, with_pictures
 from orbistem.pipeline.preparation import block_size_for, prepare
 from orbistem.pipeline.record import describe_basis, describe_run
 from orbistem.pipeline.reduction import STORE_NAME, reduce
 from orbistem.pipeline.vacuum import vacuum_harmonics
+from orbistem.pipeline.verdicts import judge
 from orbistem.pipeline.workplace import open_workplace
 from orbistem.progress import Progress, Silent
 from orbistem.result import Result
@@ -79,6 +82,10 @@ def measure_symmetry(
     checksum = input_checksum(scan)
     runner = runner or default_runner(config)
     final = Path(directory)
+    asked_places(scan, config)  # refused before the file is read
+    reference = config.prepare.reference
+    asked = reference is not None or config.prepare.reference_name is not None
+    perfect = reference_rows(scan, reference, config.prepare.reference_name) if asked else None
     with open_workplace(
         final, checksum=checksum, fingerprint=config.fingerprint(), resume=False, overwrite=overwrite
     ) as place:
@@ -113,15 +120,62 @@ def measure_symmetry(
                 totals=prepared.electrons,
                 given=vacuum_harmonics(reduced.plan, config),
             )
-            maps = build_maps(scan, prepared, encoding=None, descriptors=descriptors, frame=frame)
+            broken = None
+            if asked:
+                broken = measure_broken(
+                    place.directory,
+                    reduced.plan,
+                    scan,
+                    encoding=None,
+                    active=(),
+                    usable=np.asarray(prepared.usable),
+                    rows=perfect,
+                    rng=np.random.default_rng([config.seed, 3]),
+                )
+                run["broken"] = describe_broken(broken, scan)
+            verdicts = judge(
+                place.directory,
+                scan,
+                reduced.plan,
+                prepared,
+                config,
+                descriptors=descriptors,
+                broken=broken,
+                encoding=None,
+                active=(),
+                rows=perfect,
+                runner=runner,
+                block_size=block_size,
+                scratch=place.state,
+                progress=progress,
+            )
+            run |= verdicts.record
+            maps = build_maps(
+                scan,
+                prepared,
+                encoding=None,
+                descriptors=descriptors,
+                frame=frame,
+                broken=broken,
+                by_instrument=None if verdicts.instrument is None else verdicts.instrument.maps(),
+            )
             examples = build_examples(scan, prepared.plan, model=None, encoding=None, active=())
+            examples = with_pictures(examples, verdicts.findings)
             with write_aside(place.directory / "maps.nc") as aside:
                 maps.to_netcdf(aside, engine="h5netcdf")
             with write_aside(place.directory / "examples.nc") as aside:
                 examples.to_netcdf(aside, engine="h5netcdf")
         problems = [text for text in prepared.problems if not text.startswith("Nothing was trained")]
+        if broken is not None and broken.problem is not None:
+            problems.append(broken.problem)
         run |= {
-            "words": [*prepared.words, *reduced.words, *frame.words, *symmetry_words(descriptors)],
+            "words": [
+                *prepared.words,
+                *reduced.words,
+                *frame.words,
+                *symmetry_words(descriptors),
+                *verdicts.words,
+            ],
             "problems": problems + _noise_problems(reduced.plan.gain),
             "command": [
                 *("orbistem", "symmetry", str(scan.provenance.path or "FILE")),

@@ -31,6 +31,7 @@ __all__ = [
     "manifold_picture",
     "map_pictures",
     "mean_picture",
+    "place_pictures",
     "plane_pictures",
     "spectrum_picture",
     "training_picture",
@@ -101,6 +102,13 @@ MAP_VIEWS: tuple[MapView, ...] = (
         title="Broken symmetry",
         caption="Distance from the reference, in standard deviations.",
     ),
+    MapView(
+        name="broken_by_instrument",
+        group="symmetry",
+        kind="even",
+        title="Broken symmetry, or the instrument?",
+        caption="1: the verdict changes with centre, descan, ellipse or mask moved within their uncertainty.",
+    ),
     MapView(name="orientation", group="symmetry", kind="angle", title="Orientation"),
     MapView(name="handedness", group="symmetry", kind="signed", title="Handedness"),
     MapView(
@@ -109,6 +117,13 @@ MAP_VIEWS: tuple[MapView, ...] = (
         kind="group",
         title="Point group",
         caption="The largest one that agrees with the noise. White: too little signal to tell.",
+    ),
+    MapView(
+        name="point_group_by_instrument",
+        group="symmetry",
+        kind="even",
+        title="Point group, or the instrument?",
+        caption="1: the verdict changes with centre, descan, ellipse or mask moved within their uncertainty.",
     ),
     MapView(
         name="n_fold",
@@ -187,6 +202,39 @@ def map_pictures(files: RunFiles, group: str) -> list[Picture]:
                 scalar_map(ax, files.maps, view.name, index=layer, kind=view.kind, title="")
             title = view.title if layer is None else f"{view.title}, {_layer_name(files, view.name, layer)}"
             pictures.append(Picture(data_uri=_png(fig), title=title, caption=view.caption))
+    return pictures
+
+
+def place_pictures(files: RunFiles) -> list[Picture]:
+    """What single places look like, and what the most broken operation changes."""
+    examples, places = files.examples, files.run.get("places")
+    if examples is None or "place_picture" not in examples or not isinstance(places, list):
+        return []
+    centre_px = numbers(section(files.run, "centre").get("px"))
+    middle = (centre_px[0], centre_px[1]) if len(centre_px) == 2 else None
+    scale, unit = _pixel_scale(files)
+    pictures = []
+    for index, place in enumerate(places[: examples.sizes["place"]]):
+        of_pattern = place.get("of") == "pattern"
+        what = "pattern" if of_pattern else "difference from the reference"
+        changed = f"{what} minus its image under: {place.get('shown')}"
+        for name, title, caption in (
+            ("place_picture", what, "About the static background." if of_pattern else "Its smooth modes."),
+            ("place_change", changed, "White where the operation is kept."),
+        ):
+            fig, ax = _axes()
+            pattern(
+                ax,
+                examples[name].values[index],
+                scale="signed",
+                pixel_scale=scale,
+                centre_px=middle,
+                unit=unit,
+                colour_bar=True,
+                bar_label="standard deviations of shot noise",
+            )
+            shown = f"{place.get('name')}: {title}"
+            pictures.append(Picture(data_uri=_png(fig), title=shown[:1].upper() + shown[1:], caption=caption))
     return pictures
 
 

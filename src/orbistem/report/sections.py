@@ -72,6 +72,35 @@ def _symmetry(files: RunFiles) -> str:
     return shown + words + _table(rows)
 
 
+def _places(files: RunFiles) -> str:
+    """Which operation, where, and whose fault."""
+    places = files.run.get("places")
+    instrument = section(files.run, "instrument")
+    text = f"<p>{escape(str(instrument['sentence']))}</p>" if instrument.get("sentence") else ""
+    if not isinstance(places, list) or not places:
+        return text
+    for place in places:
+        text += f"<p>{escape(str(place.get('sentence')))}</p>"
+    text += f"<p>{escape(str(places[0].get('caveat')))}</p>"
+    text += _pictures(figures.place_pictures(files), "")
+    for place in places:
+        rows = [(one["name"], readable(one["score"]), _of_operation(one)) for one in place["operations"]]
+        name = escape(str(place.get("name")))
+        text += f"<details><summary>{name}: every operation</summary>{_table(rows)}</details>"
+    return text
+
+
+def _of_operation(one: Mapping[str, Any]) -> str:
+    words = "broken" if one["broken"] else "kept within the noise"
+    words += f"; most against it: order {one['order']} at {readable(one['radius'])} {one['units']}"
+    if one.get("correlation") is not None:
+        words += f"; correlation {one['correlation']:.3f} ± {readable(one.get('correlation_sd'))}"
+    moved = one.get("score_moved")
+    if moved is not None:
+        words += f"; with the instrument moved {readable(moved[0])} to {readable(moved[1])}"
+    return words + ("; the verdict may be the instrument's" if one.get("by_instrument") else "")
+
+
 def _beam(files: RunFiles) -> str:
     intro = "What needs no model: total and centre of mass of every pattern, from the pattern's centre."
     return _pictures(figures.map_pictures(files, "beam"), intro)
@@ -144,6 +173,7 @@ SECTIONS: tuple[Section, ...] = (
     Section(title="Latents and angle", anchor="latents", body=_latents),
     Section(title="What the latents mean", anchor="manifold", body=_manifold),
     Section(title="Symmetry", anchor="symmetry", body=_symmetry),
+    Section(title="Which operation, and whose fault", anchor="places", body=_places),
     Section(title="What is left over", anchor="fit", body=_fit),
     Section(title="Without a model", anchor="beam", body=_beam),
     Section(title="What was done, and why", anchor="done", body=_preparation),

@@ -14,6 +14,7 @@ from orbistem.symmetry.sstem import SSTEM, sstem
 __all__ = [
     "DESCRIPTORS",
     "FOLDS",
+    "POINT_GROUP",
     "ComponentBasis",
     "Components",
     "Descriptor",

@@ -8,7 +8,8 @@ become standard-normal scores; `broken` is the calibrated maximum (`calibration`
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -98,6 +99,8 @@ class Broken:
         Residuals and frames of the last round.
     problem
         Why there are no scores, or None.
+    laws
+        Of the maximum: for scores with or without turns, and a number of modes.
     """
 
     score: np.ndarray
@@ -110,6 +113,7 @@ class Broken:
     widths: tuple[float, ...]
     expected: Expected | None
     problem: str | None = None
+    laws: Mapping[tuple[bool, int], MaximumLaw] = field(default_factory=dict)
 
 
 TOO_FEW = "broken: too few reference positions to tell what is unusual; name a larger region with --reference"
@@ -125,6 +129,7 @@ def find_broken(
     layout: Layout,
     rng: np.random.Generator,
     options: BrokenOptions | None = None,
+    laws: Mapping[tuple[bool, int], MaximumLaw] | None = None,
 ) -> Broken:
     """Score every position against the reference.
 
@@ -144,6 +149,8 @@ def find_broken(
         Draws the law of the maximum.
     options
         See `BrokenOptions`.
+    laws
+        Of an earlier result with the same options: they need not be drawn again.
     """
     options = BrokenOptions() if options is None else options
     n = len(harmonics)
@@ -163,7 +170,7 @@ def find_broken(
     if trusted.sum() < MIN_POSITIONS:
         return _nothing(n, options, widths)
     pools = [Pool(layout, width) for width in widths]
-    laws: dict[bool, MaximumLaw] = {}
+    known = dict(laws or {})
     for last in [False] * (CLEANING_STEPS - 1) + [True]:
         expected = _expectation(
             values,
@@ -178,12 +185,13 @@ def find_broken(
         )
         # an angle was read off the same noise: turned by it, residuals against the lattice would add up
         turns = angle is not None and expected.from_own_pattern
-        if turns not in laws:
-            laws[turns] = _law_of_maximum(modes, widths, turns=turns, rng=rng)
+        key = (turns, len(modes.order))
+        if key not in known:
+            known[key] = _law_of_maximum(modes, widths, turns=turns, rng=rng)
         scores = _scores(expected, rings, modes, pools, trusted, turns=turns)
         parts = np.stack(list(scores.values()), axis=1)
         parts[~usable] = np.nan
-        score = laws[turns].score(parts.max(axis=1))
+        score = known[key].score(parts.max(axis=1))
         if not last:
             smaller = reference & usable & ~(score > CLEANING_SCORE)
             trusted = smaller if smaller.sum() >= MIN_POSITIONS else trusted
@@ -198,6 +206,7 @@ def find_broken(
         reference=trusted,
         widths=widths,
         expected=expected,
+        laws=known,
     )
 
 

@@ -80,6 +80,20 @@ class Components:
         squares: np.ndarray = np.square(weight * self.variance) @ member
         return squares
 
+    def pooled(self) -> Components:
+        """Mean of all patterns as one pattern, with its noise; rows that are not measured are left out."""
+        good = np.isfinite(self.values).all(axis=1) & np.isfinite(self.variance).all(axis=1)
+        n = max(int(good.sum()), 1)
+        return Components(
+            values=self.values[good].sum(axis=0, keepdims=True) / n,
+            variance=self.variance[good].sum(axis=0, keepdims=True) / n**2,
+            order=self.order,
+            weight=self.weight,
+            test_weight=self.test_weight,
+            spread=None if self.spread is None else self.spread[good].sum(axis=0, keepdims=True) / n**3,
+            doubt=None if self.doubt is None else self.doubt / n**2,  # as if all were wrong the same way
+        )
+
     def raw_energy(self) -> np.ndarray:
         """Weighted |c|² with the noise in it, shape (n, k)."""
         energy: np.ndarray = self.weight.astype(self.variance.dtype) * (

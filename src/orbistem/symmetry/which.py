@@ -1,10 +1,14 @@
-"""Which operation a region breaks, and which order and ring carry what is broken.
+"""Which operations a place breaks, and which order and ring carry what is broken.
 
-The residuals of a region, pooled in the detector's frame, are one difference pattern Δ with known noise. An
-operation g changes it by Δ - gΔ: nothing where the difference keeps g. Summed over modes, in units of its
-noise, |Δ - gΔ|² is a chi-square where g is kept; rotation by α turns mode m by e^{-imα}, the mirror with its
-axis at azimuth β takes the conjugate of the mode seen from that axis. The half-turn is the map of Friedel
-pairs.
+Two questions, one form of answer. Of a *pattern* (`pattern_operations`): which turns and mirrors does it
+keep, and how well does it correlate with its image? Of a *difference* (`which_operation`): the residuals of a
+region against the reference, pooled in the detector's frame, are one difference pattern Δ with known noise,
+and an operation g changes it by Δ - gΔ: nothing where the difference keeps g. In units of its noise |Δ - gΔ|²
+is a chi-square where g is kept, summed over the modes or of the largest mode alone.
+
+A turn by α takes mode m by e^{-imα}; the mirror with its line at azimuth β takes the conjugate of the mode
+seen from that line. The half-turn is the map of Friedel pairs. Mirrors are tried on the line that breaks
+least and on those that any point group of the plane could have beside it, every 15 degrees.
 """
 
 from __future__ import annotations
@@ -14,39 +18,85 @@ from dataclasses import dataclass
 import numpy as np
 
 from orbistem.errors import OptionError
+from orbistem.groups import Operation
 from orbistem.symmetry.broken import Broken
 from orbistem.symmetry.calibration import chi_square_score
 from orbistem.symmetry.coarse import CoarseModes
+from orbistem.symmetry.components import Components
+from orbistem.symmetry.energy_tests import EnergyTests
+from orbistem.symmetry.mirror import best_line
+from orbistem.symmetry.n_fold import FOLDS
+from orbistem.symmetry.sstem import sstem
 
-__all__ = ["BrokenOperation", "Which", "which_operation"]
+__all__ = [
+    "BROKEN_SCORE",
+    "BrokenOperation",
+    "Carrier",
+    "Which",
+    "fine_values",
+    "moved",
+    "pattern_operations",
+    "which_operation",
+]
 
-FOLDS = (2, 3, 4, 6)
 MIRROR_AXES = 12
 """Mirrors are tried at this many axes over half a turn."""
+BROKEN_SCORE = 3.09
+"""An operation counts as broken from this score on: noise alone reaches it once in a thousand."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Carrier:
+    """Angular order and ring (an index of rings) of a mode, and its size in standard deviations."""
+
+    order: int
+    ring: float
+    z: float
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BrokenOperation:
-    """One operation: its name, and how surely the region breaks it (standard-normal score)."""
+    """One operation, and how surely it is broken.
+
+    Attributes
+    ----------
+    name, operation
+        In words, and as it acts.
+    score
+        Standard normal where the operation is kept; see `BROKEN_SCORE`.
+    carrier
+        What breaks it most.
+    correlation, correlation_sd
+        Of the pattern with its image (S-STEM), and its standard error; NaN for a difference.
+    """
 
     name: str
+    operation: Operation
     score: float
+    carrier: Carrier
+    correlation: float = float("nan")
+    correlation_sd: float = float("nan")
+
+    @property
+    def broken(self) -> bool:
+        """Whether noise alone would hardly look like that."""
+        return self.score >= BROKEN_SCORE
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Which:
-    """What a region breaks.
+    """What a place breaks.
 
     Attributes
     ----------
     operations
-        Half-turn first, then the other rotations, then mirrors by the azimuth of their axis.
+        Half-turn first, then the other turns, then mirrors: the line that breaks least, and on from there.
     order, energy
-        (mode,) angular order, and squared difference of each mode over its noise: 1 where there is none.
+        (mode,) angular order, and squared value of each mode over its noise: 1 where there is none.
     ring
         (mode,) centre of gravity of the rings that the mode reads, as an index of rings.
     difference
-        (mode,) complex: the pooled difference, detector frame, in units of one pattern's noise.
+        (mode,) complex: the pooled difference (or pattern), detector frame, in units of one pattern's noise.
     sd
         (mode,) its standard deviation per real degree of freedom.
     """
@@ -58,12 +108,22 @@ class Which:
     difference: np.ndarray
     sd: np.ndarray
 
+    @property
+    def carrier(self) -> Carrier:
+        """What carries most of it, broken or not."""
+        at = self.strongest()
+        return Carrier(
+            order=int(self.order[at]), ring=float(self.ring[at]), z=float(np.sqrt(self.energy[at]))
+        )
+
     def strongest(self) -> int:
         """Index of the mode that carries most."""
         return int(np.argmax(self.energy))
 
 
-def which_operation(broken: Broken, modes: CoarseModes, region: np.ndarray) -> Which:
+def which_operation(
+    broken: Broken, modes: CoarseModes, region: np.ndarray, *, like: Which | None = None
+) -> Which:
     """Judge the operations on the mean residual of a region.
 
     Parameters
@@ -74,6 +134,8 @@ def which_operation(broken: Broken, modes: CoarseModes, region: np.ndarray) -> W
         The modes it was made with.
     region
         (n,) bool, or flat indices: the positions to pool.
+    like
+        Try the same operations as there, on the same lines.
 
     Raises
     ------
@@ -88,46 +150,156 @@ def which_operation(broken: Broken, modes: CoarseModes, region: np.ndarray) -> W
     difference = (expected.residual[rows] * expected.phase[rows].conj()).mean(axis=0)
     variance = modes.variance(expected.rings, len(expected.residual))[rows]
     noise = variance.mean(axis=0) / len(rows)
-    operations = [_rotation(difference, noise, modes, fold) for fold in FOLDS]
-    operations += [
-        _mirror(difference, noise, modes, np.pi * step / MIRROR_AXES) for step in range(MIRROR_AXES)
-    ]
+    if like is None:
+        orders = np.unique(modes.order[modes.order > 0])
+        squares = np.stack([np.sum(difference[modes.order == m] ** 2) for m in orders])
+        named = _operations(float(best_line(squares[None], orders)[0][0]))
+    else:
+        named = [(one.name, one.operation) for one in like.operations]
+    operations = []
+    for name, operation in named:
+        part, freedom = _broken_part(difference, modes.order, operation)
+        operations.append(
+            BrokenOperation(
+                name=name,
+                operation=operation,
+                score=_score_of_parts(part, freedom, noise),
+                carrier=_carrier(part, freedom, noise, modes),
+            )
+        )
+    return _which(operations, difference, noise, modes)
+
+
+def pattern_operations(
+    components: Components,
+    difference: np.ndarray,
+    modes: CoarseModes,
+    *,
+    like: Which | None = None,
+) -> Which:
+    """Judge the operations on a pattern itself.
+
+    Parameters
+    ----------
+    components
+        Of the pattern: one row. They decide what is broken, by the tests of the point group.
+    difference
+        (mode,) the same pattern about the static background, in modes: they say what carries it.
+    modes
+        As fine as the harmonics are.
+    like
+        Try the same operations as there, on the same lines.
+    """
+    tests = EnergyTests(components)
+    if like is None:
+        named = _operations(float(best_line(tests.squares, tests.orders)[0][0]))
+    else:
+        named = [(one.name, one.operation) for one in like.operations]
+    alike = sstem(components, operations=tuple(operation for _, operation in named))
+    noise = np.full(len(modes.order), float(np.mean(components.variance)))
+    operations = []
+    for i, (name, operation) in enumerate(named):
+        if operation.mirror:
+            p = tests.mirror(np.array([operation.angle_rad / 2]))
+        else:
+            p = tests.turn(round(2 * np.pi / operation.angle_rad))
+        operations.append(
+            BrokenOperation(
+                name=name,
+                operation=operation,
+                score=_score(float(p[0])),
+                correlation=float(alike.value[0, i]),
+                correlation_sd=float(alike.sd[0, i]),
+                carrier=_carrier(*_broken_part(difference, modes.order, operation), noise, modes),
+            )
+        )
+    return _which(operations, difference, noise, modes)
+
+
+def moved(values: np.ndarray, order: np.ndarray, operation: Operation) -> np.ndarray:
+    """Modes (..., mode) of a pattern after an operation."""
+    before = values.conj() if operation.mirror else values
+    return np.asarray(before * np.exp(-1j * order * operation.angle_rad))
+
+
+def fine_values(harmonics: np.ndarray, static: np.ndarray, modes: CoarseModes) -> np.ndarray:
+    """Mean of harmonics (n, ring, order) about the static background (ring, order), in modes (mode,)."""
+    about = np.nanmean(np.asarray(harmonics, np.complex128), axis=0) - static
+    return np.asarray(modes.of(about[None])[0], np.complex128)
+
+
+def _operations(line_rad: float) -> list[tuple[str, Operation]]:
+    """All that are tried, by name."""
+    found = []
+    for fold in FOLDS:
+        name = "half-turn (Friedel pairs)" if fold == 2 else f"turn by {360 // fold}°"
+        found.append((name, Operation(angle_rad=2 * np.pi / fold, mirror=False)))
+    for step in range(MIRROR_AXES):
+        axis = (line_rad + np.pi * step / MIRROR_AXES) % np.pi
+        name = f"mirror, axis at {np.rad2deg(axis) % 179.5:.0f}°"
+        found.append((name, Operation(angle_rad=2 * axis, mirror=True)))
+    return found
+
+
+def _broken_part(
+    values: np.ndarray, order: np.ndarray, operation: Operation
+) -> tuple[np.ndarray, np.ndarray]:
+    """Squares (mode,) of what the operation forbids, and their degrees of freedom (mode,)."""
+    if not operation.mirror:
+        forbidden = np.abs(1 - np.exp(-1j * order * operation.angle_rad)) > 1e-6
+        return np.where(forbidden, np.abs(values) ** 2, 0), np.where(forbidden, 2, 0)
+    seen = values * np.exp(
+        1j * order * operation.angle_rad / 2
+    )  # axis to azimuth 0: the mirror is the conjugate
+    waves = order > 0
+    return np.where(waves, seen.imag**2, 0), np.where(waves, 1, 0)
+
+
+def _carrier(part: np.ndarray, freedom: np.ndarray, noise: np.ndarray, modes: CoarseModes) -> Carrier:
+    """The mode that breaks an operation most."""
+    weight = np.where(freedom > 0, part / (np.maximum(freedom, 1) * noise), 0)
+    at = int(np.argmax(weight))
+    return Carrier(order=int(modes.order[at]), ring=float(_rings(modes)[at]), z=float(np.sqrt(weight[at])))
+
+
+def _rings(modes: CoarseModes) -> np.ndarray:
     share = np.abs(modes.noise_share)
+    total = np.maximum(share.sum(axis=1), np.finfo(float).tiny)
+    return np.asarray(share @ np.arange(share.shape[1]) / total)
+
+
+def _which(
+    operations: list[BrokenOperation], difference: np.ndarray, noise: np.ndarray, modes: CoarseModes
+) -> Which:
     return Which(
         operations=tuple(operations),
         order=modes.order,
         energy=np.abs(difference) ** 2 / (noise * modes.freedoms),
-        ring=share @ np.arange(share.shape[1]) / np.maximum(share.sum(axis=1), np.finfo(float).tiny),
+        ring=_rings(modes),
         difference=difference,
         sd=np.sqrt(noise),
     )
 
 
-def _rotation(difference: np.ndarray, noise: np.ndarray, modes: CoarseModes, fold: int) -> BrokenOperation:
-    factor = np.abs(1 - np.exp(-2j * np.pi * modes.order / fold)) ** 2
-    size = float(factor @ np.abs(difference) ** 2)
-    name = "half-turn (Friedel pairs)" if fold == 2 else f"turn by {360 // fold}°"
-    return BrokenOperation(name=name, score=_score(size, factor * noise, modes.freedoms))
+def _score_of_parts(part: np.ndarray, freedom: np.ndarray, noise: np.ndarray) -> float:
+    """Standard-normal score of parts of a difference: of their sum, or of the largest, for two looks."""
+    from scipy.special import gammaincc, ndtr
 
-
-def _mirror(
-    difference: np.ndarray, noise: np.ndarray, modes: CoarseModes, axis_rad: float
-) -> BrokenOperation:
-    """Δ - gΔ of order m has one real degree of freedom, with four times the noise of a part; order 0 none."""
-    turned = difference * np.exp(
-        1j * modes.order * axis_rad
-    )  # axis to azimuth 0: the mirror is the conjugate
-    waves = modes.order > 0
-    size = float(np.sum(4 * turned.imag[waves] ** 2))
-    return BrokenOperation(
-        name=f"mirror, axis at {np.rad2deg(axis_rad):.0f}°",
-        score=_score(size, 4 * noise[waves], np.ones(int(waves.sum()))),
-    )
-
-
-def _score(size: float, noise: np.ndarray, freedoms: np.ndarray) -> float:
-    use = noise > 1e-9 * max(float(noise.max(initial=0)), 1e-300)
-    if not use.any():
+    left = freedom > 0
+    if not left.any():
         return 0.0
-    mean, variance = noise[use] @ freedoms[use], 2 * (noise[use] ** 2 @ freedoms[use])
-    return float(chi_square_score(np.array(size), np.array(mean), np.array(variance)))
+    mean, spread = noise[left] @ freedom[left], 2 * (noise[left] ** 2 @ freedom[left])
+    together = chi_square_score(np.array(part[left].sum()), np.array(mean), np.array(spread))
+    alone = np.min(gammaincc(freedom[left] / 2, part[left] / (2 * noise[left])))
+    return _score(_of_several(min(float(ndtr(-together)), _of_several(float(alone), int(left.sum()))), 2))
+
+
+def _of_several(p: float, n: int) -> float:
+    """P value of the smallest of n independent ones (Šidák)."""
+    return float(-np.expm1(n * np.log1p(-min(p, 1 - 1e-16))))
+
+
+def _score(p: float) -> float:
+    from scipy.special import ndtri
+
+    return float(-ndtri(np.clip(p, 1e-300, 1 - 1e-16)))
