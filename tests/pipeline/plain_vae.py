@@ -14,6 +14,7 @@ from orbistem.models.protocol import Encoding, Restart, TrainingReport
 class PlainVAE:
     """Takes the place of `OrbitVAE` where a test is about everything around the model."""
 
+    group = "SO2"
     pause_s = 0.0  # per step, for tests that interrupt
 
     def __init__(self, mean: np.ndarray, order: np.ndarray, latent_dim: int) -> None:

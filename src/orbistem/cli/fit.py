@@ -51,7 +51,10 @@ def fit_command(
     latent_dim: Annotated[int | None, typer.Option(help="Number of latents (default 3).")] = None,
     group: Annotated[
         str | None,
-        typer.Option(help="Turns that make patterns equal: SO2, O2, C2 to C6, D2 to D6 (default SO2)."),
+        typer.Option(
+            help="What makes patterns the same site. SO2 (default): any turn; O2: mirrors too; C2, C3, C4, "
+            "C6: turns by 360°/n only; D2, D3, D4, D6: these and mirrors."
+        ),
     ] = None,
     background: Annotated[
         str | None,
@@ -214,13 +217,10 @@ def _with_fit_options(
     scan_rotation: float | None,
     seed: int | None,
 ) -> FitConfig:
-    from orbistem.errors import OptionError
     from orbistem.groups import Group
 
-    if group is not None and Group.from_name(group).name != "SO2":
-        raise OptionError(
-            f"group: want SO2, got {group}; other groups are not available yet, leave out --group"
-        )
+    if group is not None:
+        options = options.replace(model=replace(options.model, group=Group.from_name(group).name))
     if latent_dim is not None:
         net = replace(options.model.net, latent_dim=latent_dim)
         options = options.replace(model=replace(options.model, net=net))

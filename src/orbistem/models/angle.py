@@ -105,25 +105,30 @@ def newton(inner: Overlap, theta: Float[Array, " n"], orders: Orders, *, steps: 
     return climbed
 
 
-def best_angle(inner: Overlap, orders: Orders, *, n_angles: int, steps: int = 3) -> Float[Array, " n"]:
-    """Highest peak of the correlation: grid search, then Newton."""
+def best_angle(
+    inner: Overlap, orders: Orders, *, n_angles: int, steps: int = 3, free: bool = True
+) -> Float[Array, " n"]:
+    """Highest peak of the correlation: grid search, then Newton where angles off the grid are allowed."""
     top = jnp.argmax(correlation(inner, orders, n_angles), axis=-1).astype(inner.re.dtype)
-    return newton(inner, top * (2 * jnp.pi / n_angles), orders, steps=steps)
+    return newton(inner, top * (2 * jnp.pi / n_angles), orders, steps=steps if free else 0)
 
 
-def log_marginal(inner: Overlap, orders: Orders, *, n_angles: int) -> tuple[Array, Array]:
+def log_marginal(inner: Overlap, orders: Orders, *, n_angles: int, free: bool = True) -> tuple[Array, Array]:
     """Log of the mean of exp(-E/2) over all angles, on a grid that passes through the highest peak.
 
     The grid has a multiple of 12 points, so it then meets the related peaks of 2-, 3-, 4- and 6-fold
-    sites as well. Peaks narrower than the grid are integrated as Gaussians.
+    sites as well. Peaks narrower than the grid are integrated as Gaussians. Where angles are not `free`, the
+    grid is the finite set of those allowed.
 
     Returns
     -------
     log marginal (n,), without the constant of the Gaussian; the peak angle (n,).
     """
-    peak = jax.lax.stop_gradient(best_angle(inner, orders, n_angles=n_angles))
+    peak = jax.lax.stop_gradient(best_angle(inner, orders, n_angles=n_angles, free=free))
     here = turn_overlap(inner, peak, orders)
     log_p = correlation(here, orders, n_angles) - inner.total[:, None] / 2
+    if not free:
+        return jax.nn.logsumexp(log_p, axis=-1) - float(np.log(n_angles)), peak
     m = jnp.asarray(orders.present, inner.re.dtype)
     curvature = here.re @ (m * m)
     spacing = 2 * jnp.pi / n_angles
@@ -132,9 +137,11 @@ def log_marginal(inner: Overlap, orders: Orders, *, n_angles: int) -> tuple[Arra
     return jax.nn.logsumexp(log_p, axis=-1) - float(np.log(n_angles)) + jax.lax.stop_gradient(narrow), peak
 
 
-def posterior_waves(inner: Overlap, orders: Orders, *, n_angles: int) -> tuple[Array, Array]:
+def posterior_waves(
+    inner: Overlap, orders: Orders, *, n_angles: int, free: bool = True
+) -> tuple[Array, Array]:
     """Posterior mean of exp(imθ) for each order that occurs: real and imaginary part, (n, order)."""
-    peak = jax.lax.stop_gradient(best_angle(inner, orders, n_angles=n_angles))
+    peak = jax.lax.stop_gradient(best_angle(inner, orders, n_angles=n_angles, free=free))
     here = turn_overlap(inner, peak, orders)
     weight = jax.nn.softmax(correlation(here, orders, n_angles), axis=-1)
     both = weight @ jnp.asarray(waves(orders, n_angles)).T

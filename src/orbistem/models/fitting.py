@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from orbistem.groups import Group
 from orbistem.harmonics.count_nodes import CountNodes
 from orbistem.harmonics.steerable_pca import FAINT_SIGNAL, SteerableBasis
 from orbistem.models.angle import Orders, make_orders
@@ -23,6 +24,7 @@ from orbistem.models.orbit import LIBRARY_SIZE, LatentFrame, OrbitVAE, OrbitVAEO
 from orbistem.models.orbit_vae import OrbitNet, centred, make_net
 from orbistem.models.protocol import Restart, TrainingReport
 from orbistem.models.train import State, TrainOptions, begin, train
+from orbistem.models.turns import Turns, find_mirror_line, make_turns
 from orbistem.progress import Progress, Silent
 
 SCOUT_ROUNDS = 5
@@ -46,6 +48,7 @@ class _Data:
     orders: Orders
     eigenvalue: np.ndarray
     counting: Counting | None
+    turns: Turns
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -73,7 +76,8 @@ def fit_orbit_vae(
     if basis.signal_nats > FAINT_SIGNAL:
         counts = None
     began = time.perf_counter()
-    data = _split(coefficients, basis, counts, share=options.heldout_share, seed=seed)
+    turns = _turns(coefficients, basis, options)
+    data = _split(coefficients, basis, counts, turns, share=options.heldout_share, seed=seed)
     starts = {"learned": ("mean", "zero"), "mean": ("mean",)}.get(options.background, ("zero",))
     plain = replace(options, net=replace(options.net, draws=1))  # the starts differ by far more
     scout = replace(options.train, steps=min(options.scout_steps, options.train.steps), rounds=SCOUT_ROUNDS)
@@ -135,6 +139,7 @@ def settled(options: OrbitVAEOptions, basis: SteerableBasis, *, counted: bool = 
     model error is followed during training. Where one pattern says little, several draws tighten the
     bound. In both cases the decoder's prior has its full weight.
     Where shot noise is the limit, mirror images double the patterns: averaging over mirrors costs nothing.
+    Not where only some turns are allowed: a mirror image then lies at an angle of its own.
     """
     faint = basis.signal_nats < SEVERAL_DRAWS_SIGNAL
     rough = basis.noise_level > ROUGH_LEVEL and not counted
@@ -144,7 +149,9 @@ def settled(options: OrbitVAEOptions, basis: SteerableBasis, *, counted: bool = 
         net=replace(
             net,
             draws=net.draws or (SEVERAL_DRAWS if faint else 1),
-            mirrored=counted if net.mirrored is None else net.mirrored,
+            mirrored=counted and Group.from_name(options.group).continuous
+            if net.mirrored is None
+            else net.mirrored,
             model_error_share=(0.25 if rough else 0.0)
             if net.model_error_share < 0
             else net.model_error_share,
@@ -169,7 +176,13 @@ def _better_start(scouts: list[_Outcome]) -> _Outcome:
 
 
 def _split(
-    coefficients: np.ndarray, basis: SteerableBasis, counts: CountNodes | None, *, share: float, seed: int
+    coefficients: np.ndarray,
+    basis: SteerableBasis,
+    counts: CountNodes | None,
+    turns: Turns,
+    *,
+    share: float,
+    seed: int,
 ) -> _Data:
     pairs = as_pairs(coefficients)
     order = np.random.default_rng(seed).permutation(len(pairs))
@@ -185,7 +198,20 @@ def _split(
         counting=None
         if counts is None
         else Counting(jnp.asarray(counts.waves, jnp.float32), jnp.asarray(counts.electrons, jnp.float32)),
+        turns=turns,
     )
+
+
+def _turns(coefficients: np.ndarray, basis: SteerableBasis, options: OrbitVAEOptions) -> Turns:
+    """The group, with its mirror line given or found where it has one."""
+    turns = make_turns(options.group)
+    if turns.free or not turns.mirrors:
+        return turns
+    if options.mirror_line_deg is None:
+        line = find_mirror_line(coefficients, basis.order)
+    else:
+        line = float(np.deg2rad(options.mirror_line_deg))
+    return replace(turns, mirror_rad=float(np.mod(2 * line, 2 * np.pi)))
 
 
 def _stage(
@@ -216,6 +242,7 @@ def _stage(
         options=options.net,
         key=key_net,
         counting=data.counting if counted else None,
+        turns=data.turns,
     )
     problem = OrbitProblem(
         data.orders,

@@ -11,9 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from orbistem.models.angle import Orders, overlap, turn_overlap, waves
+from orbistem.models.angle import Orders, correlation, overlap, turn_overlap, waves
 from orbistem.models.orbit_vae import OrbitNet, centred, encode_raw
 from orbistem.models.refine import Refined, refine, sample_posterior
+from orbistem.models.turns import Turns, mirror_pairs
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +39,7 @@ class Inferred(NamedTuple):
     evidence: Array
     misfit: Array  # |a - b|² at the mode, shot noise units
     pattern: Array  # posterior mean pattern (n, k, 2), centred
+    handedness: Array  # posterior mean of the mirror's sign: 1 as the template, -1 its mirror image
 
 
 @eqx.filter_jit
@@ -71,8 +73,10 @@ def infer_batch(
         Latent vectors spread over the scan, (entry, d).
     """
     a = centred(net, a)
+    turns = net.turns
     mean, _ = encode_raw(net, a, n_angles=INFER_ANGLES)
-    refined = _best_start(net, a, mean, model_error, library, orders, steps=steps)
+    refined, mirrored = _best_start(net, a, mean, model_error, library, orders, steps=steps)
+    a = _viewed(a, mirrored, orders, turns)
     posterior = sample_posterior(
         net.decoder,
         a,
@@ -83,13 +87,28 @@ def infer_batch(
         n_samples=n_samples,
         n_angles=INFER_ANGLES,
         key=key,
+        turns=turns,
     )
     template = net.counting.mean(net.decoder(refined.z))
     plain = overlap(a, template, orders)
     turned = turn_overlap(plain, refined.angle, orders)
     misfit = plain.total - 2 * jnp.sum(turned.re, axis=-1)
     narrow_sd = jnp.sqrt(jnp.maximum(jnp.linalg.inv(refined.curvature)[:, -1, -1], 0.0))
-    angle, sd, order = _angle_summary(posterior.angle_field, refined.angle, narrow_sd)
+    start, field, own = refined.angle, posterior.angle_field, posterior.own_hand
+    pattern = posterior.pattern
+    if turns.mirrors:
+        other = own < 0.5
+        start = jnp.where(other, posterior.other_angle, start)
+        field = jnp.where(other[:, None], posterior.other_field, field)
+        pattern = _viewed(pattern, mirrored, orders, turns)
+    if turns.free:
+        angle, sd, order = _angle_summary(field, start, narrow_sd)
+    else:
+        angle, sd, order = _turn_summary(field, start)
+    handedness = jnp.ones_like(angle)
+    if turns.mirrors:
+        angle = jnp.where(mirrored ^ other, turns.mirror_rad - angle, angle)
+        handedness = jnp.where(mirrored, -1.0, 1.0) * (2 * own - 1)
     return Inferred(
         posterior.mean,
         posterior.covariance,
@@ -99,17 +118,28 @@ def infer_batch(
         order,
         posterior.evidence,
         misfit,
-        posterior.pattern,
+        pattern,
+        handedness,
     )
 
 
 def _best_start(
     net: OrbitNet, a: Array, mean: Array, model_error: Array, library: Array, orders: Orders, *, steps: int
-) -> Refined:
-    """Refine from the encoder's z and from the best templates of the library; keep the best end."""
-    starts = jnp.concatenate([mean[None], _best_templates(net, a, model_error, library, orders)])
+) -> tuple[Refined, Array]:
+    """Refine from the encoder's z and from the best templates of the library; keep the best end.
+
+    Second is whether the mirror image of a pattern was refined in its place, (n,).
+    """
+    from_library, seen_mirrored = _best_templates(net, a, model_error, library, orders)
+    starts = jnp.concatenate([mean[None], from_library])
     n_starts, n, d = starts.shape
     repeated = jnp.broadcast_to(a[None], (n_starts, *a.shape)).reshape(n_starts * n, *a.shape[1:])
+    turns = net.turns
+    mirrored = jnp.zeros(n_starts * n, bool)
+    if turns.mirrors:
+        first = _better_mirrored(net, a, mean, model_error, orders)
+        mirrored = jnp.concatenate([first[None], seen_mirrored]).reshape(-1)
+        repeated = _viewed(repeated, mirrored, orders, turns)
     ends = refine(
         net.decoder,
         repeated,
@@ -119,10 +149,30 @@ def _best_start(
         counting=net.counting,
         steps=steps,
         n_angles=INFER_ANGLES,
+        turns=turns,
     )
     cost = _joint(net, repeated, ends, model_error, orders).reshape(n_starts, n)
     row = jnp.argmin(cost, axis=0) * n + jnp.arange(n)
-    return Refined(ends.z[row], ends.angle[row], ends.curvature[row])
+    return Refined(ends.z[row], ends.angle[row], ends.curvature[row]), mirrored[row]
+
+
+def _viewed(a: Array, mirrored: Array, orders: Orders, turns: Turns) -> Array:
+    """Patterns, or their mirror images where `mirrored`."""
+    if not turns.mirrors:
+        return a
+    return jnp.where(mirrored[:, None, None], mirror_pairs(a, orders, turns), a)
+
+
+def _better_mirrored(net: OrbitNet, a: Array, z: Array, model_error: Array, orders: Orders) -> Array:
+    """Whether the mirror images fit the templates of z better, (n,)."""
+    precision = jax.lax.rsqrt(1 + model_error)[None, :, None]
+    template = net.decoder(z) * precision
+    n_angles = net.turns.count(MATCH_ANGLES)
+    both = [
+        jnp.max(correlation(overlap(view * precision, template, orders), orders, n_angles), axis=-1)
+        for view in (a, mirror_pairs(a, orders, net.turns))
+    ]
+    return both[1] > both[0]
 
 
 def _joint(net: OrbitNet, a: Array, refined: Refined, model_error: Array, orders: Orders) -> Array:
@@ -133,27 +183,39 @@ def _joint(net: OrbitNet, a: Array, refined: Refined, model_error: Array, orders
     return inner.total / 2 - jnp.sum(turned.re, axis=-1) + jnp.sum(refined.z**2, axis=-1) / 2
 
 
-def _best_templates(net: OrbitNet, a: Array, model_error: Array, library: Array, orders: Orders) -> Array:
-    """Z of the library entries that fit best at their best angles, (start, n, d)."""
+def _best_templates(
+    net: OrbitNet, a: Array, model_error: Array, library: Array, orders: Orders
+) -> tuple[Array, Array]:
+    """Z of the library entries that fit best at their best angles, (start, n, d); where as mirror image."""
     precision = jax.lax.rsqrt(1 + model_error)[None, :, None]
     natural = net.decoder(library)
     templates = natural * precision
     scaled = a * precision
     size = jnp.sum(templates**2, axis=(-2, -1)) / 2 + net.counting.excess(natural)
-    grid = jnp.asarray(waves(orders, MATCH_ANGLES))
+    turns = net.turns
+    grid = jnp.asarray(waves(orders, turns.count(MATCH_ANGLES)))
     member = jnp.asarray(orders.member)
 
-    def one(entry: tuple[Array, Array, Array]) -> Array:
-        template, weight, z = entry
-        real, imaginary = template[None, :, 0], template[None, :, 1]
-        re = (scaled[..., 0] * real + scaled[..., 1] * imaginary) @ member
-        im = (scaled[..., 1] * real - scaled[..., 0] * imaginary) @ member
-        best = jnp.max(jnp.concatenate([re, im], axis=-1) @ grid, axis=-1)
-        return best - weight - jnp.sum(z**2) / 2
+    def fit_of(scaled: Array) -> Array:
+        def one(entry: tuple[Array, Array, Array]) -> Array:
+            template, weight, z = entry
+            real, imaginary = template[None, :, 0], template[None, :, 1]
+            re = (scaled[..., 0] * real + scaled[..., 1] * imaginary) @ member
+            im = (scaled[..., 1] * real - scaled[..., 0] * imaginary) @ member
+            best = jnp.max(jnp.concatenate([re, im], axis=-1) @ grid, axis=-1)
+            return best - weight - jnp.sum(z**2) / 2
 
-    fit = jax.lax.map(one, (templates, size, library))
-    best = jax.lax.top_k(fit.T, min(LIBRARY_STARTS, library.shape[0]))[1]
-    return library[best.T]
+        fit: Array = jax.lax.map(one, (templates, size, library))
+        return fit
+
+    fit = fit_of(scaled)
+    n_starts = min(LIBRARY_STARTS, library.shape[0])
+    if not turns.mirrors:
+        best = jax.lax.top_k(fit.T, n_starts)[1].T
+        return library[best], jnp.zeros(best.shape, bool)
+    fit = jnp.concatenate([fit, fit_of(mirror_pairs(scaled, orders, turns))])
+    best = jax.lax.top_k(fit.T, n_starts)[1].T
+    return library[best % library.shape[0]], best >= library.shape[0]
 
 
 def _angle_summary(field: Array, refined: Array, narrow_sd: Array) -> tuple[Array, Array, Array]:
@@ -193,6 +255,38 @@ def _angle_summary(field: Array, refined: Array, narrow_sd: Array) -> tuple[Arra
         holds = (related > peak - CLAIM_NATS) & (related > between + CLAIM_NATS)
         order = jnp.where(holds, jnp.maximum(order, n), order)
     return angle, sd, jnp.where(flat, 0, order)
+
+
+def _turn_summary(field: Array, start: Array) -> tuple[Array, Array, Array]:
+    """Best of a finite set of angles, spread of its posterior, and rotation order.
+
+    Parameters
+    ----------
+    field
+        Log posterior (n, angle) at equal steps from `start` on.
+
+    Notes
+    -----
+    The order is the largest divisor of the number of angles for which all related ones lie within three nats
+    of the best one and all others three nats below; the spread is that of the angle modulo 2π/order.
+    """
+    count = field.shape[1]
+    top = jnp.argmax(field, axis=-1)
+    shifted = jax.vmap(lambda row, by: jnp.roll(row, -by))(field, top) - jnp.max(field, axis=-1)[:, None]
+    angle = start + top.astype(field.dtype) * (2 * jnp.pi / count)
+    order = jnp.ones(top.shape, jnp.int32)
+    for n in (n for n in (*ORDERS_TESTED, count) if count % n == 0):
+        related = jnp.min(shifted[:, :: count // n], axis=-1)
+        others = shifted[:, np.arange(count) % (count // n) != 0]
+        holds = related > -CLAIM_NATS
+        if others.shape[1]:
+            holds = holds & (related > jnp.max(others, axis=-1) + CLAIM_NATS)
+        order = jnp.where(holds, jnp.maximum(order, n), order)
+    step = 2 * jnp.pi * jnp.arange(count, dtype=field.dtype)[None] / count
+    period = 2 * jnp.pi / order.astype(field.dtype)[:, None]
+    apart = jnp.mod(step + period / 2, period) - period / 2
+    square = jnp.sum(jax.nn.softmax(shifted, axis=-1) * apart**2, axis=-1)
+    return angle, jnp.minimum(jnp.sqrt(square), jnp.pi / jnp.sqrt(3.0)), order
 
 
 def infer_all(

@@ -20,7 +20,8 @@ class InvariantEncoder(eqx.Module):
     """Coefficients → mean and log-variance of z, unchanged by any turn of the pattern.
 
     Per order one complex linear map to H channels; synthesis on G angles; a pointwise layer; the mean
-    over the angles. Turning the pattern shifts the angles, and a mean does not see a shift.
+    over the angles. Turning the pattern shifts the angles, and a mean does not see a shift. With G = n
+    angles only turns by 2π/n are not seen; a mean over pattern and mirror image does not see a mirror.
     """
 
     contract: Array  # (2, order, slot, H): real and imaginary part of the map of each order
@@ -51,8 +52,20 @@ class InvariantEncoder(eqx.Module):
         self.hidden = tuple(eqx.nn.Linear(width, width, key=k) for k in keys[1:-1])
         self.head = eqx.nn.MLP(width, 2 * latent_dim, width, 1, activation=smooth_gate, key=keys[-1])
 
-    def __call__(self, a: Float[Array, "n k 2"], *, n_angles: int) -> tuple[Array, Array]:
-        """Mean and log-variance of z, each (n, latent_dim), from scaled coefficients (n, k, 2)."""
+    def __call__(
+        self, a: Float[Array, "n k 2"], *, n_angles: int, mirrored: Float[Array, "n k 2"] | None = None
+    ) -> tuple[Array, Array]:
+        """Mean and log-variance of z, each (n, latent_dim), from scaled coefficients (n, k, 2).
+
+        mirrored: the mirror images, where these are to give the same.
+        """
+        pooled = self._pooled(a, n_angles)
+        if mirrored is not None:
+            pooled = (pooled + self._pooled(mirrored, n_angles)) / 2
+        out = jax.vmap(self.head)(pooled)
+        return out[:, : self.latent_dim], jnp.clip(out[:, self.latent_dim :], -16.0, 4.0)
+
+    def _pooled(self, a: Float[Array, "n k 2"], n_angles: int) -> Float[Array, "n h"]:
         n = a.shape[0]
         width = self.bias.shape[0]
         padded = jnp.concatenate([a, jnp.zeros((n, 1, 2), a.dtype)], axis=1)
@@ -69,9 +82,7 @@ class InvariantEncoder(eqx.Module):
         field = smooth_gate(field + self.bias[None])
         for layer in self.hidden:
             field = smooth_gate(_linear(layer, field))
-        pooled = jnp.mean(field.reshape(n_angles, n, width), axis=0)
-        out = jax.vmap(self.head)(pooled)
-        return out[:, : self.latent_dim], jnp.clip(out[:, self.latent_dim :], -16.0, 4.0)
+        return jnp.mean(field.reshape(n_angles, n, width), axis=0)
 
 
 class Decoder(eqx.Module):

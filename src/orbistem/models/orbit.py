@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from orbistem.errors import OptionError, ShapeError
+from orbistem.groups import Group, GroupName
 from orbistem.harmonics.count_nodes import CountNodes
 from orbistem.harmonics.steerable_pca import SteerableBasis
 from orbistem.models.angle import Orders, make_orders
@@ -21,6 +22,7 @@ from orbistem.models.infer import encode_batch, infer_all
 from orbistem.models.orbit_vae import OrbitNet, OrbitOptions, make_net
 from orbistem.models.protocol import Encoding, TrainingReport
 from orbistem.models.train import TrainOptions
+from orbistem.models.turns import make_turns
 from orbistem.progress import Progress
 
 log = logging.getLogger(__name__)
@@ -53,6 +55,11 @@ class OrbitVAEOptions:
         Steps of the short trainings that compare starts.
     heldout_share
         Share of the patterns kept for judging.
+    group
+        Which patterns are the same site: "SO2", turned by any angle; "O2", mirror images as well; "C2" to
+        "C6", turned by multiples of 2π/n only; "D2" to "D6", these and the mirrors of one line.
+    mirror_line_deg
+        Azimuth of a mirror line of "D2" to "D6" on the detector, degrees; None: found.
     """
 
     background: Background = "learned"
@@ -62,8 +69,16 @@ class OrbitVAEOptions:
     heldout_share: float = 0.1
     refine_steps: int = 15
     samples: int = 32
+    group: GroupName = "SO2"
+    mirror_line_deg: float | None = None
 
     def __post_init__(self) -> None:
+        group = Group.from_name(self.group)
+        if self.net.mirrored and not group.continuous and not group.mirrors:
+            raise OptionError(
+                f"mirrored: want false where the group is {group.name}, whose mirror images lie at unknown "
+                "angles; leave it out"
+            )
         if self.scout_steps < 1:
             raise OptionError(f"scout_steps: want 1 or more, got {self.scout_steps}")
         if not 0 < self.heldout_share < 0.5:
@@ -188,19 +203,24 @@ class OrbitVAE:
             angle_order=found["angle_order"].astype(np.int32),
             evidence=found["evidence"].astype(np.float32),
             residual=(found["misfit"] / max(freedom, 1.0)).astype(np.float32),
+            handedness=found["handedness"].astype(np.float32) if self._net.turns.mirrors else None,
         )
 
-    def decode(self, z: np.ndarray, angle: np.ndarray) -> np.ndarray:
-        """Coefficients (n, k), complex64, of latents (n, latent_dim) turned by angles (n,)."""
+    def decode(self, z: np.ndarray, angle: np.ndarray, handedness: np.ndarray | None = None) -> np.ndarray:
+        """Coefficients (n, k), complex64, of latents (n, latent_dim) turned by angles (n,).
+
+        Where the handedness (n,) is below 0, the template is mirrored (ky → -ky) before it is turned.
+        """
         z = np.atleast_2d(np.asarray(z, dtype=np.float64))
         if z.shape[1] != self.latent_dim:
             raise ShapeError(f"z: want (n, {self.latent_dim}), got {z.shape}")
         inner = z @ self._frame.inverse + self._frame.centre
         natural = self._net.decoder(jnp.asarray(inner, jnp.float32))
         template = np.asarray(self._net.counting.mean(natural))
-        turned = (template[..., 0] + 1j * template[..., 1]) * np.exp(
-            -1j * np.asarray(angle)[:, None] * self._orders.of
-        )
+        upright = template[..., 0] + 1j * template[..., 1]
+        if handedness is not None:
+            upright = np.where(np.asarray(handedness)[:, None] < 0, upright.conj(), upright)
+        turned = upright * np.exp(-1j * np.asarray(angle)[:, None] * self._orders.of)
         return np.asarray(turned + self.offset, dtype=np.complex64)
 
     def features(self, z: np.ndarray) -> np.ndarray:
@@ -221,6 +241,17 @@ class OrbitVAE:
             for i in range(0, len(pairs), 1024)
         ]
         return np.asarray((np.concatenate(parts) - self._frame.centre) @ self._frame.matrix)
+
+    @property
+    def group(self) -> GroupName:
+        """Which patterns the latents do not tell apart."""
+        return self._options.group
+
+    @property
+    def mirror_line_rad(self) -> float | None:
+        """Azimuth of the mirror line in [0, π), rad; None where there is none or where any will do."""
+        turns = self._net.turns
+        return turns.mirror_rad / 2 if turns.mirrors and not turns.free else None
 
     @property
     def offset(self) -> np.ndarray:
@@ -258,7 +289,7 @@ class OrbitVAE:
             "counting.waves": np.asarray(counting.waves),
             "counting.electrons": np.asarray(counting.electrons),
         }
-        return arrays, {"options": asdict(self._options)}
+        return arrays, {"options": asdict(self._options), "mirror_rad": self._net.turns.mirror_rad}
 
     @classmethod
     def from_state(cls, arrays: dict[str, np.ndarray], values: dict[str, Any]) -> OrbitVAE:
@@ -280,6 +311,7 @@ class OrbitVAE:
             counting=Counting(
                 jnp.asarray(arrays["counting.waves"]), jnp.asarray(arrays["counting.electrons"])
             ),
+            turns=make_turns(options.group, mirror_rad=float(values.get("mirror_rad", 0.0))),
         )
         moved, static = eqx.partition(empty, eqx.is_inexact_array)
         leaves, tree = jax.tree.flatten(moved)

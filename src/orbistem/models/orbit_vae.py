@@ -14,6 +14,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from orbistem.models.angle import LOG_TWO_PI, Orders, Overlap, log_marginal, overlap, posterior_waves
 from orbistem.models.counting import Counting, gaussian_counting
 from orbistem.models.layers import Decoder, InvariantEncoder
+from orbistem.models.turns import ANY_TURN, Turns, mirror_pairs
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,7 +41,8 @@ class OrbitOptions:
     gauge
         Weight of the penalty on turns of the templates per unit of the latents.
     mirrored
-        Train on mirror images of the patterns as well; None: settled by the kind of noise.
+        Train on mirror images of the patterns as well; None: settled by the kind of noise. Without effect
+        where mirror images are the same site.
     """
 
     latent_dim: int = 3
@@ -65,6 +67,8 @@ class OrbitNet(eqx.Module):
     offset: Array  # (k, 2), static background beyond the azimuthal mean, in units of decoder.scale
     input_gain: Array  # (k,), not trained
     counting: Counting
+    turns: Turns = eqx.field(static=True)
+    orders: Orders = eqx.field(static=True)
 
 
 class Terms(NamedTuple):
@@ -83,6 +87,7 @@ def make_net(
     options: OrbitOptions,
     key: PRNGKeyArray,
     counting: Counting | None = None,
+    turns: Turns = ANY_TURN,
 ) -> OrbitNet:
     """Fresh parameters. start: static offset (k, 2) in noise units; counting: default Gaussian noise."""
     k_enc, k_dec = jax.random.split(key)
@@ -105,7 +110,7 @@ def make_net(
     )
     offset = jnp.asarray(start / signal[:, None], jnp.float32)
     counting = counting or gaussian_counting(len(signal))
-    return OrbitNet(encoder, decoder, offset, jnp.asarray(gain, jnp.float32), counting)
+    return OrbitNet(encoder, decoder, offset, jnp.asarray(gain, jnp.float32), counting, turns, orders)
 
 
 def centred(net: OrbitNet, a: Float[Array, "n k 2"]) -> Float[Array, "n k 2"]:
@@ -124,13 +129,18 @@ def turn_pairs(a: Float[Array, "n k 2"], by: Float[Array, " n"], orders: Orders)
 
 
 def turned_copies(
-    a: Float[Array, "n k 2"], key: PRNGKeyArray, orders: Orders, *, options: OrbitOptions
+    a: Float[Array, "n k 2"], key: PRNGKeyArray, orders: Orders, *, options: OrbitOptions, turns: Turns
 ) -> Float[Array, "n k 2"]:
-    """Centred coefficients, each turned by a random angle and, where asked for, mirrored at random."""
+    """Centred coefficients, each turned by a random angle and, where asked for, mirrored at random.
+
+    A finite group is exact on its own few angles, so nothing is turned.
+    """
+    if not turns.free:
+        return a
     n = a.shape[0]
     k_turn, k_mirror = jax.random.split(key)
     a = turn_pairs(a, jax.random.uniform(k_turn, (n,), maxval=2 * jnp.pi), orders)
-    if not options.mirrored:
+    if not options.mirrored or turns.mirrors:
         return a
     sign = jnp.where(jax.random.bernoulli(k_mirror, shape=(n,)), 1.0, -1.0)
     return a * jnp.stack([jnp.ones(n), sign], axis=-1)[:, None]
@@ -138,7 +148,9 @@ def turned_copies(
 
 def encode_raw(net: OrbitNet, a: Float[Array, "n k 2"], *, n_angles: int) -> tuple[Array, Array]:
     """Encoder's mean and log-variance for centred coefficients."""
-    return net.encoder(a * jax.lax.stop_gradient(net.input_gain)[None, :, None], n_angles=n_angles)
+    scaled = a * jax.lax.stop_gradient(net.input_gain)[None, :, None]
+    mirrored = mirror_pairs(scaled, net.orders, net.turns) if net.turns.mirrors else None
+    return net.encoder(scaled, n_angles=net.turns.count(n_angles), mirrored=mirrored)
 
 
 def loss_terms(
@@ -158,7 +170,9 @@ def loss_terms(
     """
     k_turn, k_draw, k_gauge = jax.random.split(key, 3)
     n = a.shape[0]
-    a = turned_copies(centred(net, a), k_turn, orders, options=options)
+    turns = net.turns
+    n_angles = turns.count(options.grid_angles)
+    a = turned_copies(centred(net, a), k_turn, orders, options=options, turns=turns)
     mean, log_var = encode_raw(net, a, n_angles=options.train_angles)
     sigma = jnp.sqrt(1 + model_error)
     constant = jnp.sum(jnp.asarray(orders.freedom) * (jnp.log(sigma) + LOG_TWO_PI / 2))
@@ -169,13 +183,27 @@ def loss_terms(
     flat = (-1, *a.shape[1:])
     sigma = sigma[None, None, :, None]
     excess = net.counting.excess(template.reshape(flat))
-    inner = overlap((repeated / sigma).reshape(flat), (template / sigma).reshape(flat), orders, excess=excess)
-    log_p, _ = log_marginal(inner, orders, n_angles=options.grid_angles)
+    scaled = (template / sigma).reshape(flat)
+    views = [repeated.reshape(flat)]
+    inners = [overlap((repeated / sigma).reshape(flat), scaled, orders, excess=excess)]
+    if turns.mirrors:
+        views.append(mirror_pairs(views[0], orders, turns))
+        mirrored = mirror_pairs((repeated / sigma).reshape(flat), orders, turns)
+        inners.append(overlap(mirrored, scaled, orders, excess=excess))
+    log_hand = [log_marginal(inner, orders, n_angles=n_angles, free=turns.free)[0] for inner in inners]
+    log_p = log_hand[0]
+    if turns.mirrors:
+        log_p = jnp.logaddexp(*log_hand) - float(np.log(2))
     log_p = log_p.reshape(options.draws, n) - constant
     if options.model_error_share > 0:
-        residual = expected_residual(
-            repeated.reshape(flat), template.reshape(flat), inner, orders, n_angles=options.grid_angles
-        )
+        left = [
+            expected_residual(view, template.reshape(flat), inner, orders, n_angles=n_angles, free=turns.free)
+            for view, inner in zip(views, inners, strict=True)
+        ]
+        residual = left[0]
+        if turns.mirrors:
+            share = jax.nn.sigmoid(log_hand[0] - log_hand[1])[:, None]
+            residual = share * left[0] + (1 - share) * left[1]
     else:
         residual = jnp.ones((options.draws * n, a.shape[1]))
     if options.draws == 1:
@@ -188,7 +216,8 @@ def loss_terms(
         bound = jax.nn.logsumexp(log_weight, axis=0) - float(np.log(options.draws))
         weight = jax.nn.softmax(log_weight, axis=0)
     expected = jnp.mean(jnp.einsum("sn,snk->nk", weight, residual.reshape(options.draws, n, -1)), axis=0)
-    drift = gauge_drift(net.decoder, z[0], k_gauge, orders) if options.gauge else jnp.zeros(())
+    gauge = options.gauge and turns.free  # fixed angles leave nothing to choose
+    drift = gauge_drift(net.decoder, z[0], k_gauge, orders) if gauge else jnp.zeros(())
     return Terms(jnp.mean(bound), jax.lax.stop_gradient(expected), drift)
 
 
@@ -206,9 +235,11 @@ def gauge_drift(decoder: Decoder, z: Float[Array, "n d"], key: PRNGKeyArray, ord
     return jnp.mean((along / (size + 1.0)) ** 2)
 
 
-def expected_residual(a: Array, template: Array, inner: Overlap, orders: Orders, *, n_angles: int) -> Array:
+def expected_residual(
+    a: Array, template: Array, inner: Overlap, orders: Orders, *, n_angles: int, free: bool
+) -> Array:
     """|a - b exp(-imθ)|² averaged over the angle's posterior, per real degree of freedom, (n, k)."""
-    re, im = posterior_waves(inner, orders, n_angles=n_angles)
+    re, im = posterior_waves(inner, orders, n_angles=n_angles, free=free)
     member = jnp.asarray(orders.member).T
     cos, sin = re @ member, im @ member
     dot_re = a[..., 0] * template[..., 0] + a[..., 1] * template[..., 1]

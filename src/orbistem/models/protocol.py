@@ -26,6 +26,10 @@ class Encoding:
         log p(coefficients), nats, constants included, shape (n,).
     residual
         Squared misfit over degrees of freedom against shot noise alone, shape (n,).
+    handedness
+        Posterior mean of the mirror's sign, from 1, the template, to -1, its mirror image (ky → -ky),
+        shape (n,); near 0 the two cannot be told apart. The angle is that of the likelier hand. None where
+        mirror images are different sites.
     """
 
     z: np.ndarray
@@ -35,6 +39,7 @@ class Encoding:
     angle_order: np.ndarray
     evidence: np.ndarray
     residual: np.ndarray
+    handedness: np.ndarray | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

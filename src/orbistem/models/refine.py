@@ -27,6 +27,7 @@ from orbistem.models.angle import (
 from orbistem.models.counting import Counting
 from orbistem.models.layers import Decoder
 from orbistem.models.orbit_vae import turn_pairs
+from orbistem.models.turns import ANY_TURN, Turns, mirror_pairs
 
 PROPOSAL_WIDTH = 1.15
 """Samples are drawn from a Gaussian this much wider than the Laplace approximation."""
@@ -50,6 +51,7 @@ def refine(
     counting: Counting,
     steps: int,
     n_angles: int,
+    turns: Turns = ANY_TURN,
 ) -> Refined:
     """Damped Gauss-Newton on -log p(a, z, θ) from the encoder's z and the best angle there.
 
@@ -63,14 +65,16 @@ def refine(
         Trial steps; one that does not lower the misfit is taken back and damped more.
     n_angles
         Grid for the starting angle.
+    turns
+        Where only some angles are allowed, the best of them at the start stays.
     """
     precision = jax.lax.rsqrt(1 + model_error)[None, :, None]
     template = decoder(z)
     inner = overlap(a * precision, template * precision, orders, excess=counting.excess(template))
-    angle = best_angle(inner, orders, n_angles=n_angles)
+    angle = best_angle(inner, orders, n_angles=turns.count(n_angles), free=turns.free)
     m = jnp.asarray(orders.of, a.dtype)[None]
     n_latent = z.shape[1]
-    prior = jnp.diag(jnp.asarray([1.0] * n_latent + [1e-6]))
+    prior = jnp.diag(jnp.asarray([1.0] * n_latent + [1e-6 if turns.free else 1.0]))
 
     def one(z1: Array) -> Array:
         return decoder(z1[None])[0]
@@ -85,6 +89,8 @@ def refine(
         template = decoder(z)
         by_z = jnp.moveaxis(jax.vmap(jax.jacfwd(one))(z), -1, 1)  # (n, d, k, 2)
         by_angle = jnp.stack([m * template[..., 1], -m * template[..., 0]], axis=-1)
+        if not turns.free:
+            by_angle = jnp.zeros_like(by_angle)
         jacobian = jnp.concatenate([by_z, by_angle[:, None]], axis=1)
         left = (turn_pairs(a, -angle, orders) - template) * precision**2
         left = left - (counting.mean(template) - template)
@@ -124,6 +130,9 @@ class Posterior(NamedTuple):
     pattern: Array  # (n, k, 2), as measured: turned, centred
     effective: Array  # (n,) effective share of the samples
     angle_field: Array  # (n, angle) log posterior of the angle, z integrated, from the refined angle on
+    own_hand: Array  # (n,) probability that the pattern is not the mirror image of what was refined
+    other_angle: Array  # (n,) best angle of the mirror image at the refined point
+    other_field: Array  # (n, angle) as `angle_field`, for the mirror image, from `other_angle` on
 
 
 def sample_posterior(
@@ -137,10 +146,19 @@ def sample_posterior(
     n_samples: int,
     n_angles: int,
     key: PRNGKeyArray,
+    turns: Turns = ANY_TURN,
 ) -> Posterior:
-    """Weighted samples of z around the refined point, the angle integrated exactly."""
+    """Weighted samples of z around the refined point, the angle and the mirror integrated exactly."""
     d = refined.z.shape[1]
+    n_angles = turns.count(n_angles)
     sigma = jnp.sqrt(1 + model_error)[None, :, None]
+    mirrored = mirror_pairs(a, orders, turns) if turns.mirrors else a
+    other_angle = refined.angle
+    if turns.mirrors:
+        template = decoder(refined.z)
+        excess = counting.excess(template)
+        inner = overlap(mirrored / sigma, template / sigma, orders, excess=excess)
+        other_angle = best_angle(inner, orders, n_angles=n_angles, free=turns.free)
     covariance = jnp.linalg.inv(refined.curvature)[:, :d, :d] * PROPOSAL_WIDTH**2
     factor = jnp.linalg.cholesky(covariance + 1e-12 * jnp.eye(d)[None])
     half_log_det = jnp.sum(jnp.log(jnp.diagonal(factor, axis1=1, axis2=2)), axis=-1)
@@ -151,14 +169,12 @@ def sample_posterior(
     )  # the same for all, so that nothing depends on the batch
     member = jnp.asarray(orders.member).T
 
-    def one(draw: Array) -> tuple[Array, Array, Array, Array]:
-        z = refined.z + jnp.einsum("nij,j->ni", factor, draw[0])
-        template = decoder(z)
-        inner = overlap(a / sigma, template / sigma, orders, excess=counting.excess(template))
+    def view(pattern: Array, template: Array, start: Array) -> tuple[Array, Array, Array]:
+        """Log marginal of one view of the patterns, mean pattern in that view, log posterior on the grid."""
+        inner = overlap(pattern / sigma, template / sigma, orders, excess=counting.excess(template))
         template = counting.mean(template)
-        log_p, _ = log_marginal(inner, orders, n_angles=n_angles)
-        log_ratio = log_p - constant - 0.5 * jnp.sum(z * z - draw * draw, axis=-1) + half_log_det
-        re, im = posterior_waves(inner, orders, n_angles=n_angles)
+        log_p, _ = log_marginal(inner, orders, n_angles=n_angles, free=turns.free)
+        re, im = posterior_waves(inner, orders, n_angles=n_angles, free=turns.free)
         cos, sin = re @ member, im @ member
         turned = jnp.stack(
             [
@@ -167,11 +183,26 @@ def sample_posterior(
             ],
             axis=-1,
         )
-        field = correlation(turn_overlap(inner, refined.angle, orders), orders, n_angles)
-        field = field - inner.total[:, None] / 2 + (log_ratio - log_p)[:, None]
-        return log_ratio, z, turned, field
+        field = correlation(turn_overlap(inner, start, orders), orders, n_angles)
+        return log_p, turned, field - inner.total[:, None] / 2
 
-    log_weight, z, turned, field = jax.lax.map(one, draws)
+    def one(draw: Array) -> tuple[Array, ...]:
+        z = refined.z + jnp.einsum("nij,j->ni", factor, draw[0])
+        template = decoder(z)
+        log_p, turned, field = view(a, template, refined.angle)
+        own, other_field = jnp.ones_like(log_p), field
+        if turns.mirrors:
+            other_p, other_turned, other_field = view(mirrored, template, other_angle)
+            own = jax.nn.sigmoid(log_p - other_p)
+            other_turned = mirror_pairs(other_turned, orders, turns)
+            share = own[:, None, None]
+            turned = share * turned + (1 - share) * other_turned
+            log_p = jnp.logaddexp(log_p, other_p) - float(np.log(2))
+        log_ratio = log_p - constant - 0.5 * jnp.sum(z * z - draw * draw, axis=-1) + half_log_det
+        shift = (log_ratio - log_p)[:, None]
+        return log_ratio, z, turned, field + shift, own, other_field + shift
+
+    log_weight, z, turned, field, own, other_field = jax.lax.map(one, draws)
     weight = jax.nn.softmax(log_weight, axis=0)
     mean = jnp.einsum("sn,snd->nd", weight, z)
     apart = z - mean[None]
@@ -183,4 +214,7 @@ def sample_posterior(
         pattern=jnp.einsum("sn,snkc->nkc", weight, turned),
         effective=1 / jnp.sum(weight**2, axis=0) / n_samples,
         angle_field=jax.nn.logsumexp(field, axis=0),
+        own_hand=jnp.einsum("sn,sn->n", weight, own),
+        other_angle=other_angle,
+        other_field=jax.nn.logsumexp(other_field, axis=0),
     )

@@ -148,7 +148,6 @@ def transform(
                 scan,
                 varies=any(active),
                 usable=prepared.usable,
-                group="SO2",
                 restarts_agree=None,
                 rng=np.random.default_rng([config.seed, 1]),
             )

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from orbistem.errors import OptionError
 from orbistem.harmonics.store import open_store
 from orbistem.models.protocol import Encoding
-from orbistem.pipeline.orientation import reference_positions
+from orbistem.pipeline.orientation import reference_positions, with_hand
 from orbistem.pipeline.reduction import STORE_NAME
 from orbistem.plan import Plan
 from orbistem.scan import Scan
@@ -137,6 +137,7 @@ def measure_broken(
         latent = np.asarray(encoding.z, np.float64)[:, np.asarray(active, bool)]
         angle = np.asarray(encoding.angle, np.float64)
         usable = usable & np.isfinite(latent).all(axis=1)
+        latent = with_hand(latent, encoding)
     reference = densest(latent, usable)
     if rows is not None:
         reference = np.zeros(len(usable), bool)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orbistem.groups import Group
-from orbistem.harmonics.rotation import turn, turn_pixels
+from orbistem.harmonics.rotation import mirror, turn, turn_pixels
 from orbistem.metrics import angle_error, rotation_error
 from orbistem.models.protocol import Encoding
 from orbistem.pipeline.frames import read_at_rest
@@ -35,6 +35,8 @@ class Certificate:
         Root mean square change of the latents under a turn over the distance of unrelated positions.
     latent_change_noise
         The same that noise alone makes, from the stated uncertainty.
+    latent_change_mirrored_coefficients
+        The same under a mirror and a turn; NaN where mirror images are different sites.
     angle_error_deg, angle_error_pixels_deg
         Median error of the angle after a turn, modulo the rotation order of the site.
     restarts_agree
@@ -50,6 +52,7 @@ class Certificate:
     angle_error_pixels_deg: float
     restarts_agree: bool | None
     sentence: str
+    latent_change_mirrored_coefficients: float = float("nan")
 
 
 def certify(
@@ -59,11 +62,10 @@ def certify(
     *,
     varies: bool,
     usable: NDArray[np.bool_],
-    group: str,
     restarts_agree: bool | None,
     rng: np.random.Generator,
 ) -> Certificate:
-    """Turn a sample of the patterns and see what changes.
+    """Turn (and mirror) a sample of the patterns as the model's group allows, and see what changes.
 
     Parameters
     ----------
@@ -77,20 +79,20 @@ def certify(
         Whether any latent is active.
     usable
         (position,) bool.
-    group
-        Name of the group that the model is invariant under; angles are drawn from it.
     restarts_agree
         Passed on.
     rng
         Draws positions and angles.
     """
     sample = np.sort(rng.permutation(np.flatnonzero(usable))[:N_COEFFICIENTS])
-    angles = Group.from_name(group).angles(FREE_ANGLES)
+    group = Group.from_name(model.vae.group)
+    angles = group.angles(FREE_ANGLES)
     by = rng.choice(angles, len(sample))
-    if Group.from_name(group).continuous:
+    if group.continuous:
         by = by + rng.uniform(0, angles[1], len(sample))
-    static = static_coefficients(model)
-    turned = turn(coefficients[sample] - static, by_rad=by, orders=np.asarray(model.basis.order)) + static
+    static, orders = static_coefficients(model), np.asarray(model.basis.order)
+    moving = coefficients[sample] - static
+    turned = turn(moving, by_rad=by, orders=orders) + static
     after = model.encode_coefficients(turned)
     before = _columns(model.encode_coefficients(coefficients[sample]))  # in the batches of `after`
     few = np.sort(rng.permutation(len(sample))[:N_PIXELS])
@@ -101,6 +103,11 @@ def certify(
     nothing = float("nan")
     in_coefficients = rotation_error(before["z"], np.asarray(after.z)) if varies else nothing
     in_pixels = rotation_error(before["z"][few], np.asarray(after_pixels.z)) if varies else nothing
+    mirrored = nothing
+    if varies and group.mirrors:
+        line = model.vae.mirror_line_rad or 0.0
+        images = turn(mirror(moving), by_rad=by + 2 * line, orders=orders) + static
+        mirrored = rotation_error(before["z"], np.asarray(model.encode_coefficients(images).z))
     angle = _angle_error(before, after, by, slice(None))
     angle_pixels = _angle_error(before, after_pixels, by[few], few)
     return Certificate(
@@ -110,7 +117,8 @@ def certify(
         angle_error_deg=angle,
         angle_error_pixels_deg=angle_pixels,
         restarts_agree=restarts_agree,
-        sentence=_sentence(in_coefficients, in_pixels, noise, angle, restarts_agree),
+        sentence=_sentence(in_coefficients, in_pixels, noise, angle, mirrored, restarts_agree),
+        latent_change_mirrored_coefficients=mirrored,
     )
 
 
@@ -141,7 +149,12 @@ def _angle_error(before: dict[str, NDArray[Any]], after: Encoding, by: Any, rows
 
 
 def _sentence(
-    coefficients: float, pixels: float, noise: float, angle: float, restarts_agree: bool | None
+    coefficients: float,
+    pixels: float,
+    noise: float,
+    angle: float,
+    mirrored: float,
+    restarts_agree: bool | None,
 ) -> str:
     if not np.isfinite(coefficients):
         return "The latents do not vary, so there is nothing to certify."
@@ -151,6 +164,8 @@ def _sentence(
         text += f"noise alone: {_percent(noise)})"
     if np.isfinite(angle):
         text += f", and its angle by the turn to within {max(angle, 0.01):.2g}°"
+    if np.isfinite(mirrored):
+        text += f"; mirroring it changes the latents by {_percent(mirrored)}"
     agree = {
         True: " Trainings from different starts agree.",
         False: " Trainings from different starts differ.",

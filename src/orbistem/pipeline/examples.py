@@ -85,8 +85,9 @@ def build_examples(
         )
         if len(chosen):
             z, angle = encoding.z[chosen], encoding.angle[chosen]
+            hand = None if encoding.handedness is None else encoding.handedness[chosen]
             layers |= {
-                "template": (stack, model.decode(z, angle), units | {"long_name": "decoded pattern"}),
+                "template": (stack, model.decode(z, angle, hand), units | {"long_name": "decoded pattern"}),
                 "nearest": (
                     stack,
                     plan.electrons(read_at_rest(scan, chosen, plan)),

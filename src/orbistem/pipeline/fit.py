@@ -261,7 +261,6 @@ def _fit(
                 scan,
                 varies=any(training.active),
                 usable=prepared.usable,
-                group="SO2",
                 restarts_agree=training.restarts_agree,
                 rng=np.random.default_rng([config.seed, 1]),
             )

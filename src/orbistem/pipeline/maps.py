@@ -160,9 +160,8 @@ def build_maps(
         }
         if orientation is not None:
             layers["orientation"] = orientation.angle
-        handedness = getattr(encoding, "handedness", None)
-        if handedness is not None:
-            layers["handedness"] = handedness
+        if encoding.handedness is not None:
+            layers["handedness"] = encoding.handedness
     if broken is not None:
         layers["broken"] = broken.score
     layers |= by_instrument or {}

@@ -12,11 +12,13 @@ from orbistem.errors import OptionError
 from orbistem.models.protocol import Encoding
 from orbistem.scan import Scan
 
-__all__ = ["Orientation", "measure_orientation", "reference_positions"]
+__all__ = ["Orientation", "measure_orientation", "reference_positions", "with_hand"]
 
 NEIGHBOURS = 5
 """Reference positions averaged for each position."""
 CRYSTAL_ORDERS = (1, 2, 3, 4, 6)
+HAND_APART = 2.0
+"""Distance of the two hands from their middle, over the spread of the latents."""
 AGREEMENT = 0.6
 """Resultant of n times the angle differences in the reference from which n is its rotation order."""
 
@@ -45,14 +47,14 @@ def reference_positions(scan: Scan, region: tuple[int, int, int, int]) -> NDArra
 
 
 def measure_orientation(encoding: Encoding, reference: NDArray[np.int64]) -> Orientation:
-    """orientation(q) = angle(q) - angle(p), p the reference positions nearest in the latents.
+    """orientation(q) = angle(q) - angle(p), p the reference positions nearest in the latents, of one hand.
 
     A crystal of rotation order n has n positions of equal latents and different angles, so the difference is
     known modulo 2 pi / n; n is found from the reference region itself.
     """
     from scipy.spatial import cKDTree
 
-    z, angle = np.asarray(encoding.z, np.float64), np.asarray(encoding.angle, np.float64)
+    z, angle = with_hand(np.asarray(encoding.z, np.float64), encoding), np.asarray(encoding.angle, np.float64)
     good = np.isfinite(z).all(axis=1) & np.isfinite(angle)
     reference = reference[good[reference] & (np.asarray(encoding.angle_order)[reference] > 0)]
     result = np.full(len(z), np.nan, np.float32)
@@ -67,6 +69,14 @@ def measure_orientation(encoding: Encoding, reference: NDArray[np.int64]) -> Ori
     period = 2 * np.pi / order
     result[good] = np.mod(np.angle(turn) / order, period)
     return Orientation(angle=result, order=order)
+
+
+def with_hand(z: NDArray[np.float64], encoding: Encoding) -> NDArray[np.float64]:
+    """Latents (n, D), with the handedness as one more where there is one, so that hands lie far apart."""
+    if encoding.handedness is None:
+        return z
+    spread = float(np.sqrt(np.nansum(np.nanvar(z, axis=0)))) or 1.0
+    return np.column_stack([z, HAND_APART * spread * np.asarray(encoding.handedness, np.float64)])
 
 
 def _crystal_order(apart: NDArray[Any]) -> int:

@@ -38,6 +38,8 @@ def with_readout(
 ) -> TrainedModel:
     """The model with a read-out, so that `decode` draws what the kept coefficients cannot.
 
+    Not where mirror images are the same site: there the kept coefficients are all that is drawn.
+
     Parameters
     ----------
     model
@@ -54,7 +56,7 @@ def with_readout(
     n_pixels = int(np.prod(scan.detector_shape))
     rows = np.flatnonzero(usable & np.isfinite(encoding.z).all(axis=1))
     n = min(len(rows), MAX_PATTERNS, MAX_VALUES // n_pixels)
-    if n < MIN_PATTERNS:
+    if n < MIN_PATTERNS or encoding.handedness is not None:  # a mirror is no complex multiplication
         return model
     rows = np.sort(rng.permutation(rows)[:n])
     frames = read_at_rest(scan, rows, model.plan)

@@ -135,12 +135,12 @@ class TrainedModel:
         order, sign = list(self.latent_order), np.asarray(self.latent_sign, np.float32)
         sorted_ = {"z": found.z[:, order] * sign, "z_sd": found.z_sd[:, order]}
         whole = {}
-        for entry in dataclasses.fields(found):
-            values = np.asarray(sorted_.get(entry.name, getattr(found, entry.name)))
+        for name in _present(found):
+            values = np.asarray(sorted_.get(name, getattr(found, name)))
             kind = values.dtype if np.issubdtype(values.dtype, np.floating) else np.dtype(np.float32)
             spread = np.full((len(coefficients), *values.shape[1:]), np.nan, kind)
             spread[rows] = values
-            whole[entry.name] = spread if not usable.all() else values
+            whole[name] = spread if not usable.all() else values
         return Encoding(**whole)
 
     def _check(self, frames: NDArray[Any]) -> None:
@@ -151,26 +151,31 @@ class TrainedModel:
                 f"fit, got {frames.shape}; bin or crop them to the same detector"
             )
 
-    def decode_coefficients(self, z: Floats, angle: Floats) -> NDArray[np.complex64]:
-        """Expected coefficients (n, K) of latents (n, D) turned by angles (n,)."""
+    def decode_coefficients(
+        self, z: Floats, angle: Floats, handedness: Floats | None = None
+    ) -> NDArray[np.complex64]:
+        """Expected coefficients (n, K) of latents (n, D), mirrored where handed below 0, turned by angles."""
         z, angle = np.asarray(z, np.float32), np.asarray(angle, np.float32)
         if z.ndim != 2 or z.shape[1] != self.latent_dim or angle.shape != (len(z),):
             raise ShapeError(
                 f"decode: want z (n, {self.latent_dim}) and angle (n,), got {z.shape} and {angle.shape}; "
                 "pass what encode returned"
             )
-        kept = np.asarray(self.vae.decode(self._raw(z), angle))
+        hand = () if handedness is None else (np.asarray(handedness),)
+        kept = np.asarray(self.vae.decode(self._raw(z), angle, *hand))
         return (kept if self.background is None else kept + self.background).astype(np.complex64)
 
-    def decode(self, z: Floats, angle: Floats) -> NDArray[np.float32]:
+    def decode(self, z: Floats, angle: Floats, handedness: Floats | None = None) -> NDArray[np.float32]:
         """Expected electrons (n, ky, kx) on the detector of the fit.
 
         Parameters
         ----------
         z, angle
             (n, latent_dim) and (n,), as `encode` gives them; rows with NaN give NaN.
+        handedness
+            (n,), where `encode` gives it: templates are mirrored (ky → -ky) where it is below 0.
         """
-        kept = self.decode_coefficients(z, angle)
+        kept = self.decode_coefficients(z, angle, handedness)
         return self._blockwise(kept, np.asarray(z), np.asarray(angle), None)
 
     def predict(self, frames: NDArray[Any]) -> NDArray[np.float32]:
@@ -314,14 +319,20 @@ def join_encodings(parts: list[Encoding]) -> Encoding:
     """One encoding of several, in their order."""
     return Encoding(
         **{
-            entry.name: np.concatenate([np.asarray(getattr(part, entry.name)) for part in parts])
-            for entry in dataclasses.fields(parts[0])
+            name: np.concatenate([np.asarray(getattr(part, name)) for part in parts])
+            for name in _present(parts[0])
         }
     )
 
 
+def _present(encoding: Encoding) -> list[str]:
+    """Names of what an encoding holds."""
+    names = [entry.name for entry in dataclasses.fields(encoding)]
+    return [name for name in names if getattr(encoding, name) is not None]
+
+
 def _nothing(n: int, latent_dim: int) -> Encoding:
-    names = [entry.name for entry in dataclasses.fields(Encoding)]
+    names = [entry.name for entry in dataclasses.fields(Encoding) if entry.name != "handedness"]
     return Encoding(
         **{
             name: np.full((n, latent_dim) if name in ("z", "z_sd") else (n,), np.nan, np.float32)
