@@ -7,6 +7,8 @@ from hypothesis import strategies as st
 
 from orbistem.groups import Operation
 from orbistem.symmetry import DESCRIPTORS, Components, mirror, n_fold, point_group, sstem
+from orbistem.symmetry.coarse import CoarseModes
+from orbistem.symmetry.which import pattern_operations
 
 SMALL = settings(max_examples=25, deadline=None)
 SCORE_ATOL = 1e-3  # of three mirror lines of nearly equal worth not the best may be taken; else 1e-8
@@ -81,6 +83,63 @@ def test_mirror_images_have_the_same_scores(components):
     for name, values in before.items():
         if name not in ANGLES:
             assert apart(after[name], values, name) < SCORE_ATOL * max(1, np.nanmax(values, initial=1))
+
+
+def judged(components):
+    """Operations of one pattern: the same numbers serve as modes that say what carries them."""
+    k = len(components.order)
+    modes = CoarseModes(
+        order=components.order,
+        vectors=np.eye(k),
+        noise_share=np.eye(k),
+        ring_level=None,
+        mass=np.zeros((2, k)),
+        mass_share=np.zeros((2, k)),
+        mass_overlap=np.zeros((2, k)),
+        shift=np.zeros(k),
+    )
+    return pattern_operations(components, components.values[0], modes).operations
+
+
+@SMALL
+@given(patterns(n=1), st.floats(0, 2 * np.pi), st.booleans(), st.floats(1e-3, 1e3))
+def test_verdicts_on_turns_are_invariant(components, angle, mirrored, scale):
+    """Of turned, mirrored and brighter patterns; the best mirror is as good as before."""
+    values = components.values.conj() if mirrored else components.values
+    turned = values * np.exp(-1j * components.order * angle) * scale
+    before, after = judged(components), judged(with_values(components, turned, scale=scale))
+    for one, other in zip(before[:5], after[:5], strict=True):  # four turns, and the best mirror
+        assert other.score == pytest.approx(one.score, abs=0.02, rel=1e-3)
+        if np.isfinite(one.correlation):
+            assert abs(one.correlation) <= 1
+            assert other.correlation == pytest.approx(one.correlation, abs=10 * SCORE_ATOL)
+
+
+@SMALL
+@given(patterns(n=1), st.floats(0, np.pi))
+def test_the_correlation_with_a_mirror_image_turns_and_flips_with_the_pattern(components, line):
+    def about(of, azimuth):
+        operation = Operation(angle_rad=2 * azimuth, mirror=True)
+        return sstem(of, operations=(operation,)).value[0, 0]
+
+    turned = with_values(components, components.values * np.exp(-1j * components.order * 0.6))
+    image = with_values(components, components.values.conj())
+    before = about(components, line)
+    for after in (about(turned, line + 0.6), about(image, -line), about(components, line + np.pi)):
+        assert np.isnan(before) == np.isnan(after)
+        if np.isfinite(before):
+            assert after == pytest.approx(before, abs=SCORE_ATOL)
+
+
+@SMALL
+@given(patterns(n=1))
+def test_the_line_of_a_mirror_image_is_mirrored(components):
+    found = mirror(components)
+    image = mirror(with_values(components, components.values.conj()))
+    if np.isfinite(found.value[0]):
+        line = Operation(angle_rad=-2 * found.angle[0], mirror=True)
+        flipped = with_values(components, components.values.conj())
+        assert sstem(flipped, operations=(line,)).value[0, 0] == pytest.approx(image.value[0], abs=SCORE_ATOL)
 
 
 @SMALL

@@ -323,9 +323,8 @@ def _sentence(one: Finding, operations: list[dict[str, Any]], plan: Plan) -> str
         which = "all mirrors" if not lines else f"{len(mirrors) - len(lines)} of {len(mirrors)} mirrors"
         broken.append(f"{which}, most that with its {_with_carrier(most).removeprefix('mirror, ')}")
     if lines:
-        kept.append(
-            "every mirror" if len(lines) == len(mirrors) else f"mirrors with axes at {', '.join(lines)}"
-        )
+        axes = f"mirror{'s' if len(lines) > 1 else ''} with axis at {', '.join(lines)}"
+        kept.append("every mirror" if len(lines) == len(mirrors) else axes)
     text += f"It breaks {'; '.join(broken)}" if broken else "It breaks nothing that the noise lets see"
     text += f". Within the noise it keeps {', '.join(kept)}." if kept else "."
     moving = [entry["name"] for entry in operations if entry.get("by_instrument")]

@@ -14,6 +14,8 @@ from orbistem.scan.ellipse import ellipse_matrix
 __all__ = ["image_under"]
 
 SEEN = 0.99
+WITHIN_PX = 0.5
+"""A pixel reaches so far beyond its middle."""
 
 
 def image_under(
@@ -40,6 +42,9 @@ def image_under(
     back = stretch @ np.linalg.inv(of_xy[::-1, ::-1]) @ np.linalg.inv(stretch)
     centre = np.asarray(plan.centre_px, np.float64)
     offset = centre - back @ centre
-    image = affine_transform(np.asarray(pattern, np.float64), back, offset=offset, order=3)
-    share = affine_transform(valid.astype(np.float64), back, offset=offset, order=1)
-    return image, share > SEEN
+    image = affine_transform(np.asarray(pattern, np.float64), back, offset=offset, order=3, mode="nearest")
+    share = affine_transform(valid.astype(np.float64), back, offset=offset, order=1, mode="nearest")
+    from_where = np.einsum("ij,jyx->iyx", back, np.indices(valid.shape)) + offset[:, None, None]
+    last = np.array(valid.shape)[:, None, None] - 1
+    inside = ((from_where > -WITHIN_PX) & (from_where < last + WITHIN_PX)).all(axis=0)
+    return image, inside & (share > SEEN)

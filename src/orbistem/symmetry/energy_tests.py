@@ -78,8 +78,9 @@ class EnergyTests:
         both = odd + self.raw[:, ~allowed].sum(axis=1)
         parts = [self._turn_part(~allowed)] if order > 1 else []
         parts += [(odd, *self._null(1.0 * allowed)), (both, *self._null(np.where(allowed, 1.0, 2.0)))]
-        for prime, classes in _steps_down(order):
-            lines = [line + np.pi * step / order for step in range(prime)]
+        period = int(np.gcd.reduce(self.orders[multiple])) if multiple.any() else 0
+        for prime, classes in _steps_down(order):  # the line is known modulo π/period
+            lines = [line + np.pi * step / period for step in range(prime * period // order)]
             parts += [self._even_part(classes, one) for one in lines]
         return _smallest(parts), self._noticed(1 / 2, self._null(1.0 * allowed)[1], level)
 

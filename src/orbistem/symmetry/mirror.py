@@ -23,8 +23,9 @@ __all__ = ["MIRROR", "Mirror", "best_line", "mirror", "squares_by_order"]
 
 POINTS_PER_WAVE = 8
 """Lines tried per period of the highest order: a parabola through three gives a peak's height to 10⁻⁴."""
-CANDIDATES = 2
-"""Peaks that are climbed; a third is rarely as high as both."""
+CANDIDATES, MOST_CANDIDATES = 2, 24
+NEAR_TIE = 0.02
+"""So many peaks are climbed; further ones, where they are as high as the highest to within this share."""
 NEWTON_STEPS = 3
 
 
@@ -134,14 +135,21 @@ def best_line(squares: np.ndarray, orders: np.ndarray) -> tuple[np.ndarray, np.n
     )  # on a peak the difference is at most the bend
     height = np.where(peak, on_lines + above, -np.inf)
     rows = np.arange(len(squares))
-    found = []
-    for _ in range(CANDIDATES):
-        at = np.argmax(height, axis=1)
+    best_phase, best_value = np.zeros(len(squares)), np.full(len(squares), -np.inf)
+    highest = height.max(axis=1, initial=-np.inf)
+    for candidate in range(MOST_CANDIDATES):
+        at = np.argmax(height[rows], axis=1)
+        if candidate >= CANDIDATES:
+            level = height[rows, at]
+            near = np.isfinite(level) & (highest[rows] - level <= NEAR_TIE * np.abs(highest[rows]))
+            rows, at = rows[near], at[near]
+        if not len(rows):
+            break
         height[rows, at] = -np.inf
-        found.append(_climb(squares, waves, at * (2 * np.pi / n_points), limit=np.pi / n_points))
-    phases, values = (np.stack(parts) for parts in zip(*found, strict=True))
-    best = np.argmax(values, axis=0)
-    return np.mod(phases[best, rows], 2 * np.pi) / (2 * step), values[best, rows]
+        phase, value = _climb(squares[rows], waves, at * (2 * np.pi / n_points), limit=np.pi / n_points)
+        better = value > best_value[rows]
+        best_phase[rows[better]], best_value[rows[better]] = phase[better], value[better]
+    return np.mod(best_phase, 2 * np.pi) / (2 * step), best_value
 
 
 def _climb(

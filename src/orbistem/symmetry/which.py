@@ -96,7 +96,8 @@ class Which:
     ring
         (mode,) centre of gravity of the rings that the mode reads, as an index of rings.
     difference
-        (mode,) complex: the pooled difference (or pattern), detector frame, in units of one pattern's noise.
+        (mode,) complex: the pooled difference, or the pattern without order 0; detector frame, units of one
+        pattern's noise.
     sd
         (mode,) its standard deviation per real degree of freedom.
     """
@@ -213,7 +214,7 @@ def pattern_operations(
                 carrier=_carrier(*_broken_part(difference, modes.order, operation), noise, modes),
             )
         )
-    return _which(operations, difference, noise, modes)
+    return _which(operations, np.where(modes.order > 0, difference, 0), noise, modes)
 
 
 def moved(values: np.ndarray, order: np.ndarray, operation: Operation) -> np.ndarray:
