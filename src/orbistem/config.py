@@ -28,6 +28,7 @@ from orbistem.prepare.centre import CentreOptions
 from orbistem.prepare.counts import CountsOptions
 from orbistem.prepare.descan import DescanOptions
 from orbistem.prepare.ellipse import EllipseOptions
+from orbistem.prepare.left_out import LeaveOutOptions
 from orbistem.prepare.mask import MaskOptions
 from orbistem.symmetry.options import SymmetryOptions
 
@@ -52,6 +53,8 @@ class InputOptions:
         Raw data, or to fold a flat stack; `offset` and `frame_gap` in bytes.
     mask
         File with a picture (ky, kx) that is zero where pixels are to be left out.
+    roll
+        So many patterns at the start of each line belong to the end of the line before.
     """
 
     dataset: str | None = None
@@ -61,6 +64,7 @@ class InputOptions:
     offset: int | None = None
     frame_gap: int | None = None
     mask: str | None = None
+    roll: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -151,7 +155,7 @@ class FitConfig:
     ----------
     seed
         Seed of all randomness; equal seeds give equal maps.
-    input, prepare, centre, descan, ellipse, mask, counts, rings, model, symmetry, compute
+    input, prepare, leave_out, centre, descan, ellipse, mask, counts, rings, model, symmetry, compute
         Options of the steps, in their order.
     max_kept
         At most this many coefficients are kept, the strongest first; how many rise above the noise is found.
@@ -167,6 +171,7 @@ class FitConfig:
     max_kept: int = 128
     input: InputOptions = field(default_factory=InputOptions)
     prepare: PrepareOptions = field(default_factory=PrepareOptions)
+    leave_out: LeaveOutOptions = field(default_factory=LeaveOutOptions)
     centre: CentreOptions = field(default_factory=CentreOptions)
     descan: DescanOptions = field(default_factory=DescanOptions)
     ellipse: EllipseOptions = field(default_factory=EllipseOptions)

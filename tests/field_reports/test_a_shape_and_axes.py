@@ -4,7 +4,8 @@ import h5py
 import numpy as np
 import pytest
 import xarray as xr
-from field_reports.base import SCAN_SHAPE, base_patterns, said, write_ser
+from field_reports.base import SCAN_SHAPE, base_patterns, base_rates, said, write_ser
+from scipy import ndimage
 
 from orbistem.errors import FormatError, OptionError
 from orbistem.io import open_scan, save_scan
@@ -14,6 +15,38 @@ from orbistem.scan import Scan
 def dose_map(directory):
     with xr.open_dataset(directory / "maps.nc", engine="h5netcdf") as maps:
         return maps.dose.load()
+
+
+def with_fly_back(rng, base):
+    """The base scan with a 21st column: the disk smeared over 6 px along x, half the dose."""
+    disk = base_rates(shape=(1, 1))[0, 0]
+    smeared = np.mean([ndimage.shift(disk, (0, by), order=1) for by in np.linspace(-3, 3, 13)], axis=0)
+    column = rng.poisson(0.5 * np.broadcast_to(smeared, (24, 1, 32, 32))).astype(np.uint16)
+    return np.concatenate([base, column], axis=1)
+
+
+def test_report_02_fly_back_patterns_are_left_out(orbistem, quick_toml, tmp_path, base, rng):
+    patterns = with_fly_back(rng, base)
+    np.save(tmp_path / "scan.npy", patterns)
+    np.save(tmp_path / "flat.npy", patterns.reshape(-1, 32, 32))
+    done = orbistem("info", tmp_path / "scan.npy")
+    assert "the patterns of column 20 fit to nothing else in any line" in done.out
+    done = orbistem("info", tmp_path / "flat.npy")
+    assert "after 24 lines of 21 patterns" in done.out
+    assert "--shape 24,21" in done.out
+    assert "fit to nothing" not in orbistem("info", _saved(tmp_path / "whole.npy", base)).out
+    run = tmp_path / "run"
+    done = orbistem("fit", tmp_path / "scan.npy", "-o", run, "--config", quick_toml)
+    assert done.status == 0, done.err
+    dose = dose_map(run).values
+    assert np.isnan(dose[:, 20]).all()
+    assert np.isfinite(dose[:, :20]).all()
+    assert "24 are left out" in (run / "run.json").read_text(encoding="utf-8")
+
+
+def _saved(path, array):
+    np.save(path, array)
+    return path
 
 
 def test_report_03_rows_of_unequal_length(orbistem, quick_toml, tmp_path, base):

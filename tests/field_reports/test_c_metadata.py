@@ -5,8 +5,12 @@ import numpy as np
 import pytest
 from field_reports.base import SCAN_SHAPE, said, write_mrc
 
+from orbistem.config import FitConfig
 from orbistem.io import open_scan, save_scan
+from orbistem.pipeline.preparation import prepare
+from orbistem.progress import Silent
 from orbistem.scan import Axis, Scan
+from orbistem.stream import Inline
 
 UNITS = (None, "", "<undefined>", "A^-1", "1/Å", "k_A^-1", "mrad", "rad", "px", "um")
 
@@ -78,3 +82,21 @@ def test_report_34_scales_of_zero_and_below(orbistem, tmp_path, base):
     assert "axis y has the scale 0.0; it is treated as uncalibrated" in said(scan)
     assert "axis ky has the negative scale -0.5; the file's order is kept" in said(scan)
     assert orbistem("info", path).status == 0
+
+
+def test_report_35_pixels_that_are_not_square(orbistem, tmp_path, rng):
+    ky, kx = np.indices((32, 32)) - 15.5
+    disk = 1 / (1 + np.exp(3 * (np.hypot(ky, 0.75 * kx) - 9)))  # 9 px high, 12 px wide, round in 1/nm
+    rates = 8000 * disk / disk.sum()
+    patterns = rng.poisson(np.broadcast_to(rates, (*SCAN_SHAPE, 32, 32))).astype(np.uint16)
+    axes = (Axis(name="ky", scale=0.05, units="1/nm"), Axis(name="kx", scale=0.0375, units="1/nm"))
+    scan = Scan.from_array(patterns, detector_axes=axes)
+    energy = []
+    for one in (scan, Scan.from_array(patterns)):
+        found = prepare(one, FitConfig(), runner=Inline(), block_size=100, progress=Silent())
+        harmonics = found.plan.harmonics(rates[None].astype(np.float32))[0]
+        energy.append(np.sum(np.abs(harmonics[:, 2]) ** 2))
+    assert found.plan.pixel_scale == (1.0, 1.0)
+    assert energy[0] < 1e-3 * energy[1]  # no twofold pattern is left of a round disk
+    save_scan(scan, tmp_path / "a.hspy")
+    assert "pixels are not square (1.33 : 1)" in orbistem("info", tmp_path / "a.hspy").out

@@ -4,11 +4,14 @@ import numpy as np
 import pytest
 from field_reports.base import base_patterns, base_rates
 
+from orbistem.config import FitConfig
 from orbistem.errors import OrbistemError
 from orbistem.io import open_scan
+from orbistem.pipeline.preparation import prepare
 from orbistem.prepare.centre import find_centre
 from orbistem.prepare.mask import find_bad_pixels
 from orbistem.prepare.moments import Moments
+from orbistem.progress import Silent
 from orbistem.scan import Scan
 from orbistem.stream import Inline
 
@@ -111,3 +114,21 @@ def test_report_53_centre_of_mass_does_not_depend_on_the_dose(rng):
     found = find_centre(uneven, pixel_valid=np.ones(uneven.shape, bool))
     assert found.centre_px == pytest.approx((15.5, 17.0), abs=0.15)
     assert "mass" not in found.method
+
+
+def test_report_54_a_pattern_that_is_cut_by_the_edge(rng):
+    """Centre (9, 24), descan of 4 px: nothing from outside the frame enters, and what is lost is said."""
+    rates = np.empty((24, 20, 32, 32))
+    for y in range(24):  # the left half alone: a ring that is cut by the edge must not change its radius
+        rates[y] = base_rates(centre_px=(9 + 4 * (y / 23 - 0.5), 24.0), shape=(24, 40))[y, :20]
+    patterns = rng.poisson(rates).astype(np.uint16)
+    scan = Scan.from_array(patterns)
+    found = prepare(scan, FitConfig(), runner=Inline(), block_size=100, progress=Silent())
+    assert found.plan.centre_px == pytest.approx((9, 24), abs=0.05)
+    assert found.descan.range_px == pytest.approx(4, abs=0.1)
+    reach = found.plan.grid.radii_px[-1] + found.plan.rings.spacing_px
+    assert reach <= min(9 - 2, 31 - 24) + 0.5  # whole circles, wherever the pattern lies
+    assert any(word.startswith("Rings lie within the frame as a whole") for word in found.words)
+    first, last = found.plan.harmonics(patterns[[0, -1], 0], np.array([0, 460]))
+    assert np.isfinite(first).all()
+    assert np.isfinite(last).all()

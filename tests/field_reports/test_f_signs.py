@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from field_reports.base import base_rates
 
+from orbistem.io import open_scan
 from orbistem.prepare.moments import Moments
 from orbistem.prepare.scan_rotation import Problem, find_scan_rotation, turn_to_scan
 from orbistem.scan import Scan
@@ -70,3 +71,21 @@ def test_report_55_the_angle_of_a_chiral_pattern_has_the_right_sign():
     y, x = np.indices((4, 4))
     expected = 2 * np.pi / 3 * np.mod(2 * y / 4 + x / 4, 1)
     assert np.abs(np.angle(third * np.exp(3j * expected))).max() < 0.05  # pixels of a ring 1 px wide
+
+
+@pytest.mark.parametrize("by", [2, -2])
+def test_report_57_rolled_lines(orbistem, tmp_path, base, by):
+    rolled = np.roll(base.reshape(-1, 32, 32), by, axis=0).reshape(base.shape)
+    np.save(tmp_path / "scan.npy", rolled)
+    done = orbistem("info", tmp_path / "scan.npy")
+    seam = "columns 1 and 2" if by > 0 else "columns 17 and 18"
+    assert f"a seam between {seam}" in done.out
+    assert f"--roll {by}" in done.out
+    assert np.array_equal(open_scan(tmp_path / "scan.npy").block(0, 480).frames, rolled.reshape(-1, 32, 32))
+    back = open_scan(tmp_path / "scan.npy", roll=by)
+    known = back.measured.reshape(-1)
+    assert known.sum() == 478
+    assert np.array_equal(back.block(0, 480).frames[known], base.reshape(-1, 32, 32)[known])
+    assert "seam" not in orbistem("info", tmp_path / "scan.npy", "--roll", str(by)).out
+    np.save(tmp_path / "scan.npy", base)
+    assert "seam" not in orbistem("info", tmp_path / "scan.npy").out

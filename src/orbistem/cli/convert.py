@@ -15,6 +15,7 @@ from orbistem.cli.options import (
     Mask,
     Offset,
     Positions,
+    Roll,
     Shape,
     SourceFile,
     parse_numbers,
@@ -39,6 +40,7 @@ def convert_command(
     offset: Offset = None,
     frame_gap: FrameGap = None,
     mask: Mask = None,
+    roll: Roll = None,
 ) -> None:
     """Write a file in another format: equal counts, with the axes, masks and positions that were found."""
     from orbistem.io import describe, open_scan
@@ -54,6 +56,7 @@ def convert_command(
         offset=offset,
         frame_gap=frame_gap,
         mask=mask,
+        roll=roll,
     )
     with current().progress() as progress:
         convert(scan, target, progress=progress)

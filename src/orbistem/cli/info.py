@@ -18,6 +18,7 @@ from orbistem.cli.options import (
     NThreads,
     Offset,
     Positions,
+    Roll,
     Shape,
     SourceFile,
     parse_memory,
@@ -25,6 +26,7 @@ from orbistem.cli.options import (
 )
 
 if TYPE_CHECKING:
+    from orbistem.pipeline.calibration import Calibration
     from orbistem.scan import Scan
 
 SAMPLE_BYTES = 400e6
@@ -40,6 +42,7 @@ def info_command(
     offset: Offset = None,
     frame_gap: FrameGap = None,
     mask: Mask = None,
+    roll: Roll = None,
     gain: Gain = None,
     memory: Memory = None,
     threads: NThreads = None,
@@ -56,6 +59,7 @@ def info_command(
         offset=offset,
         frame_gap=frame_gap,
         mask=mask,
+        roll=roll,
     )
     facts = describe(scan)
     memory_mb = 1024 if memory is None else parse_memory(memory)
@@ -66,45 +70,79 @@ def info_command(
 
 
 def _estimate(scan: Scan, *, gain: float | None, memory_mb: int, threads: int | None) -> dict[str, Any]:
-    """Centre, gain and dose from a part of the scan; with a problem where nothing can be said."""
+    """What a part of the scan tells about microscope and camera; with a problem where nothing can be said."""
+    from orbistem.config import ComputeOptions, FitConfig
     from orbistem.errors import InputError
-    from orbistem.prepare.centre import find_centre
-    from orbistem.prepare.counts import CountsOptions, estimate_gain
-    from orbistem.prepare.mask import find_bad_pixels
-    from orbistem.prepare.moments import Moments
+    from orbistem.pipeline.calibration import calibrate, measure
+    from orbistem.prepare.counts import CountsOptions
     from orbistem.stream import Inline, Threads
 
-    options = CountsOptions(gain=gain)
+    config = FitConfig(
+        counts=CountsOptions(gain=gain), compute=ComputeOptions(memory_mb=memory_mb, threads=threads)
+    )
     sample = _sample(scan)
-    runner = Inline() if threads is None else Threads(threads)
-    reduction = Moments(detector_shape=scan.detector_shape, pixel_valid=np.asarray(scan.pixel_valid))
-    block_size = sample.choose_block_size(memory_mb * 2**20 // 8)
     began = time.perf_counter()
     try:
         with current().progress() as progress:
-            moments = runner.run(reduction, sample, block_size=block_size, progress=progress)
+            first = measure(
+                sample,
+                config,
+                runner=Inline() if threads is None else Threads(threads),
+                block_size=sample.choose_block_size(memory_mb * 2**20 // 8),
+                progress=progress,
+                allow_one=True,
+            )
     except InputError as error:
         return {"patterns": sample.n_positions, "problems": [str(error)]}
     read_s = time.perf_counter() - began
-    mask = find_bad_pixels(moments, pixel_valid=np.asarray(scan.pixel_valid))
-    valid = mask.valid if mask.valid.any() else np.asarray(scan.pixel_valid)
-    centre = find_centre(moments.trimmed_mean, pixel_valid=valid)
-    counts = estimate_gain(moments, valid, options=options)
-    problems = [str(part.problem) for part in (centre, mask, counts) if part.problem]
     return {
         "patterns": sample.n_positions,
-        "usable": moments.n,
+        "usable": first.moments.n,
         "read_s": read_s,
         "read_all_s": read_s * scan.nbytes / sample.nbytes,
+        **_of_calibration(sample, calibrate(sample, config, first), whole=sample is scan),
+    }
+
+
+def _of_calibration(scan: Scan, found: Calibration, *, whole: bool) -> dict[str, Any]:
+    """Facts of a calibration; what needs neighbouring lines is told of a whole scan only."""
+    from orbistem.pipeline.calibration import calibration_words, semi_angle_mrad
+    from orbistem.pipeline.descriptors import scan_frame
+
+    centre, counts, ellipse = found.centre, found.counts, found.ellipse
+    parts: tuple[Any, ...] = (centre, found.descan, ellipse, found.mask, counts)
+    problems = [str(part.problem) for part in parts if part.problem]
+    notes = [*found.left_out.notes, *found.mask.notes, *calibration_words(scan, found)]
+    notes += [found.scale_words] if found.scale_words else []
+    rotation = None
+    if whole:
+        frame = scan_frame(scan, found.moments, found.pattern_place(scan), scan_rotation_deg=None)
+        notes += frame.words
+        rotation = None if frame.found_rad is None else float(np.rad2deg(frame.found_rad))
+        problems += found.left_out.lines.problems
+    disk = ellipse.disk_px
+    return {
         "centre_px": list(centre.centre_px),
         "centre_sd_px": list(centre.sd_px),
         "centre_method": centre.method,
+        "descan_model": found.descan.model,
+        "descan_range_px": found.descan.range_px,
+        "ellipse_ratio": ellipse.ellipse[0],
+        "ellipse_angle_deg": float(np.rad2deg(ellipse.ellipse[1])),
+        "disk_radius_px": None if disk is None else disk[2],
+        "semi_angle_mrad": semi_angle_mrad(scan, ellipse),
+        "scan_rotation_deg": rotation,
+        "fly_back_columns": list(found.left_out.lines.columns),
+        "rolled_by": found.left_out.lines.roll,
+        "jumping_lines": list(found.left_out.lines.jumps) if whole else [],
+        "blank": list(found.left_out.blank),
+        "cosmic": list(found.left_out.cosmic),
         "gain": counts.gain,
         "gain_sd": counts.gain_sd,
         "offset": counts.offset,
         "dose": counts.dose,
         "dose_unit": "counts" if counts.gain is None else "electrons",
-        "notes": [*mask.notes, counts.why, *counts.warnings],
+        "notes": [*notes, counts.why, *counts.warnings],
         "problems": problems,
     }
 
@@ -145,6 +183,7 @@ def _lines(facts: dict[str, Any], estimate: dict[str, Any]) -> list[str]:
             f"  centre     (ky, kx) = ({y:.2f} ± {sd_y:.2f}, {x:.2f} ± {sd_x:.2f}) px: "
             f"{estimate['centre_method']}"
         )
+        lines += _geometry_lines(estimate)
         gain = "not known" if estimate["gain"] is None else f"{estimate['gain']:.4g} counts per electron"
         lines.append(f"  gain       {gain}")
         lines.append(f"  dose       {estimate['dose']:.4g} {estimate['dose_unit']} per pattern")
@@ -160,4 +199,27 @@ def _lines(facts: dict[str, Any], estimate: dict[str, Any]) -> list[str]:
         ("warning", [*facts["warnings"], *estimate["problems"]]),
     ):
         lines += [f"  {title:10} {text}" for text in texts]
+    return lines
+
+
+def _geometry_lines(estimate: dict[str, Any]) -> list[str]:
+    """Descan, ellipse, bright disk and scan rotation, one line each."""
+    descan = "none found"
+    if estimate["descan_model"] != "none":
+        descan = f"{estimate['descan_range_px']:.2f} px over the scan ({estimate['descan_model']})"
+    ellipse = "none found"
+    if estimate["ellipse_ratio"] != 1:
+        percent = 100 * (estimate["ellipse_ratio"] - 1)
+        ellipse = f"{percent:.2f} %, long axis at {estimate['ellipse_angle_deg']:.0f}°"
+    lines = [f"  descan     {descan}", f"  ellipse    {ellipse}"]
+    if estimate["disk_radius_px"] is not None:
+        angle = estimate["semi_angle_mrad"]
+        lines.append(
+            f"  disk       radius {estimate['disk_radius_px']:.2f} px"
+            + ("" if angle is None else f", semi-angle {angle:.4g} mrad")
+        )
+    if estimate["scan_rotation_deg"] is not None:
+        lines.append(
+            f"  rotation   scan's +x at {estimate['scan_rotation_deg']:.0f}° on the detector (least curl)"
+        )
     return lines

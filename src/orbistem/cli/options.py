@@ -95,6 +95,15 @@ Mask = Annotated[
         help="Picture (ky, kx), zero at pixels to leave out.", metavar="FILE", rich_help_panel=_READING
     ),
 ]
+Roll = Annotated[
+    int | None,
+    typer.Option(
+        help="The first N patterns of each line belong to the end of the line before (below 0: the last ones "
+        "to the next).",
+        metavar="N",
+        rich_help_panel=_READING,
+    ),
+]
 Gain = Annotated[
     float | None, typer.Option(help="Counts per electron, where known.", rich_help_panel=_READING)
 ]
@@ -165,6 +174,7 @@ def with_file_options(
     offset: int | None,
     frame_gap: int | None,
     mask: Path | None,
+    roll: int | None,
     gain: float | None,
     memory: str | None,
     threads: int | None,
@@ -178,6 +188,7 @@ def with_file_options(
         "offset": offset,
         "frame_gap": frame_gap,
         "mask": None if mask is None else str(mask),
+        "roll": roll,
     }
     computing = {"memory_mb": None if memory is None else parse_memory(memory), "threads": threads}
     config = config.replace(
@@ -216,6 +227,7 @@ def open_with(source: Path, config: FitConfig) -> Scan:
         offset=given.offset,
         frame_gap=given.frame_gap,
         mask=given.mask,
+        roll=given.roll,
     )
 
 

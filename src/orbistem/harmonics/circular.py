@@ -43,6 +43,8 @@ class Ring:
         Orders 0 … n_orders - 1 are carried; 0 where the ring is unusable.
     complete
         False where pixels are masked or outside the frame.
+    shrinks
+        What hides in its gap is taken for zero; see `RingOptions.gaps`.
     """
 
     pixels: np.ndarray
@@ -52,6 +54,7 @@ class Ring:
     weight: float
     n_orders: int
     complete: bool
+    shrinks: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -169,6 +172,8 @@ def make_grid(
             n_orders = wanted
         elif weight < options.min_coverage * full_weight:
             n_orders = 0
+        elif options.gaps == "shrink":
+            n_orders = wanted
         else:
             n_orders = _well_conditioned_orders(
                 azimuth[pixels], hats[pixels, j], wanted, max_condition=options.max_condition
@@ -183,6 +188,7 @@ def make_grid(
                 weight=full_weight,
                 n_orders=n_orders,
                 complete=complete,
+                shrinks=options.gaps == "shrink" and not complete,
             )
         )
     return CircularGrid(

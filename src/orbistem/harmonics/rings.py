@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -27,6 +28,12 @@ class RingOptions:
     max_condition
         Orders of an incomplete ring are dropped, highest first, until the fit of the others is at
         least this well conditioned.
+    gaps
+        What a ring with missing pixels does: "drop" orders that it cannot tell from others, so that no order
+        is faked at any dose; or "shrink", which keeps them and takes what hides in the gap for zero. That
+        fakes a part of a wave as large as the gap's part of the ring, and is right where single patterns are
+        mostly noise: there it costs far less than the noise that is kept out with whole orders. "auto" takes
+        "shrink" for patterns with less signal than noise.
     min_coverage
         A ring of which less than this share of its weight is measured is not used at all.
     """
@@ -35,6 +42,7 @@ class RingOptions:
     max_order: int = 48
     max_condition: float = 10.0
     min_coverage: float = 0.5
+    gaps: Literal["auto", "drop", "shrink"] = "auto"
 
     def __post_init__(self) -> None:
         if not self.spacing_px > 0:
@@ -45,6 +53,8 @@ class RingOptions:
             raise OptionError(f"max_condition: want 1 or more, got {self.max_condition}")
         if not 0 < self.min_coverage <= 1:
             raise OptionError(f"min_coverage: want a number in (0, 1], got {self.min_coverage}")
+        if self.gaps not in ("auto", "drop", "shrink"):
+            raise OptionError(f"gaps: want auto, drop or shrink, got {self.gaps!r}; choose one of them")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -178,10 +178,14 @@ def radial_functions(second_moment: np.ndarray, noise: np.ndarray) -> tuple[np.n
     """
     from scipy.linalg import eigh
 
-    scale = np.sqrt(np.maximum(np.diag(noise), np.finfo(float).tiny))
-    level, axes = np.linalg.eigh(noise / np.outer(scale, scale))
+    variance = np.diag(noise)
+    heard = variance > RANK_TOLERANCE**2 * variance.max(
+        initial=0.0
+    )  # a ring that reads no pixel has no noise
+    scale = np.sqrt(np.where(heard, variance, 1.0))
+    level, axes = np.linalg.eigh(np.where(np.outer(heard, heard), noise, 0.0) / np.outer(scale, scale))
     sound = level > RANK_TOLERANCE * level[-1]
-    whiten = (axes[:, sound] / np.sqrt(level[sound])).T / scale
+    whiten = (axes[:, sound] / np.sqrt(level[sound])).T / scale * heard
     values, vectors = eigh(whiten @ second_moment @ whiten.T)
     return values[::-1], vectors[:, ::-1].T @ whiten
 

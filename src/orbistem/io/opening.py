@@ -18,7 +18,7 @@ from orbistem.io.contract import Found, Request
 from orbistem.io.detect import look_at, recognise
 from orbistem.io.lazy import as_lazy
 from orbistem.io.memory import from_memory
-from orbistem.io.placed import find_places, given_places, put_in_place
+from orbistem.io.placed import Places, find_places, given_places, put_in_place
 from orbistem.io.plausible import require_plausible
 from orbistem.io.positions import positions_hint, read_list
 from orbistem.io.shape import check_shape, describe_fits, fold, fold_lazily
@@ -39,6 +39,7 @@ def open_scan(
     offset: int | None = None,
     frame_gap: int | None = None,
     mask: Any = None,
+    roll: int | None = None,
 ) -> Scan:
     """Open a file, a folder of frames, or an object that holds patterns. Nothing is read until needed.
 
@@ -57,6 +58,9 @@ def open_scan(
         Raw data: number type, bytes before the first pattern, bytes after each pattern.
     mask
         Array (ky, kx) or a file with one; pixels where it is zero are left out.
+    roll
+        Grids: so many patterns at the start of each line belong to the end of the line before; below 0, so
+        many at the end of each line to the start of the next.
 
     Returns
     -------
@@ -105,7 +109,8 @@ def open_scan(
             warnings=(*found.warnings, sentence),
         )
     scan = _to_scan(_in_place(found, request, is_given=listed is not None or key is not None), request, path)
-    about = dataclasses.replace(scan.provenance, checksum=_checksum(content, scan))
+    scan = scan if not roll else _rolled(scan, roll)
+    about = dataclasses.replace(scan.provenance, checksum=_checksum(content, scan, roll))
     scan = scan.replace(provenance=about)
     return scan if mask is None else scan.with_mask(_read_mask(mask))
 
@@ -276,6 +281,27 @@ def _given_positions(positions: Any, source: Any) -> tuple[Any, str | None, str]
     return None, str(positions), ""
 
 
+def _rolled(scan: Scan, roll: int) -> Scan:
+    """The scan with every pattern `roll` positions earlier; those without a pattern are not measured."""
+    n = scan.n_positions
+    if not scan.is_grid or abs(roll) >= n:
+        raise OptionError(
+            f"roll: want a scan with lines, of more than {abs(roll)} patterns, got {n} "
+            f"{'in a grid' if scan.is_grid else 'listed positions'}; leave out --roll"
+        )
+    index = np.arange(n) + roll
+    index = np.where((index >= 0) & (index < n), index, -1)
+    places = Places(index=index.reshape(scan.scan_shape), origin=(0, 0))
+    measured = np.where(index >= 0, scan.measured.reshape(-1)[index], False).reshape(scan.scan_shape)
+    flat = scan.patterns.reshape(n, *scan.detector_shape)
+    sentence = f"the lines were rolled by {-roll:+d} patterns, as given; {abs(roll)} positions have none now"
+    return scan.replace(
+        patterns=put_in_place(flat, places),
+        measured=measured,
+        provenance=scan.provenance.adding(found=(sentence,)),
+    )
+
+
 def _read_mask(mask: Any) -> np.ndarray[Any, Any]:
     if not isinstance(mask, str | os.PathLike):
         return np.asarray(mask, dtype=np.bool_)
@@ -287,12 +313,14 @@ def _read_mask(mask: Any) -> np.ndarray[Any, Any]:
     return np.asarray(scan.block(0, 1).frames[0], dtype=np.bool_)
 
 
-def _checksum(content: str, scan: Scan) -> str:
+def _checksum(content: str, scan: Scan, roll: int | None) -> str:
     """Content, and how it was read: another dataset or shape of the same file is another input."""
     digest = hashlib.sha256(content.encode())
     digest.update(
         f"{scan.provenance.dataset} {scan.scan_shape} {scan.detector_shape} {scan.dtype.str}".encode()
     )
+    if roll:
+        digest.update(f"roll {roll}".encode())
     if scan.positions is not None:
         digest.update(np.ascontiguousarray(scan.positions).tobytes())
     return digest.hexdigest()

@@ -18,6 +18,7 @@ from orbistem.harmonics.reduce import HarmonicsMoments, HarmonicsReduction
 from orbistem.harmonics.store import CoefficientStore
 from orbistem.pipeline.preparation import MIN_PATTERNS, Preparation
 from orbistem.plan import Plan
+from orbistem.prepare.moments import MomentsResult
 from orbistem.prepare.scan_rotation import find_scan_rotation
 from orbistem.scan import Scan
 from orbistem.symmetry import DESCRIPTORS, ComponentBasis, Descriptor, Variable, component_basis
@@ -28,6 +29,7 @@ __all__ = [
     "describe_symmetry",
     "find_scan_frame",
     "noise_factor",
+    "scan_frame",
     "stored_basis",
     "symmetry_words",
 ]
@@ -184,13 +186,22 @@ def find_scan_frame(scan: Scan, prepared: Preparation, *, scan_rotation_deg: flo
     scan_rotation_deg
         Azimuth of the scan's +x axis in the detector's axes, degrees; None: not known.
     """
+    plan = prepared.plan
+    shift = np.zeros((1, 2)) if plan.shift_px is None else plan.shift_px
+    place = plan.centre_px + shift
+    return scan_frame(scan, prepared.moments, place, scan_rotation_deg=scan_rotation_deg)
+
+
+def scan_frame(
+    scan: Scan, moments: MomentsResult, place_px: NDArray[Any], *, scan_rotation_deg: float | None
+) -> ScanFrame:
+    """The same from the moments and the centre of each pattern, (n_positions, 2) or (1, 2), px."""
     given = scan_rotation_deg is not None
     used = 0.0 if scan_rotation_deg is None else float(np.deg2rad(scan_rotation_deg))
     frame = ScanFrame(used_rad=used, given=given)
     if not scan.is_grid or scan.scan_vectors is not None or min(scan.scan_shape) < 3:
         return frame
-    com = np.where(prepared.usable[:, None], prepared.moments.com, np.nan).reshape(*scan.scan_shape, 2)
-    com = com - np.array(prepared.plan.centre_px)
+    com = np.where(moments.usable[:, None], moments.com - place_px, np.nan).reshape(*scan.scan_shape, 2)
     straight, flipped = find_scan_rotation(com), find_scan_rotation(com * np.array([1, -1]))
     mirrored = flipped.problem is None and flipped.curl_share < MIRRORED_SHARE * straight.curl_share
     if mirrored:

@@ -360,6 +360,7 @@ def _as_named(config: FitConfig) -> dict[str, Any]:
         "offset": given.offset,
         "frame_gap": given.frame_gap,
         "mask": given.mask,
+        "roll": given.roll,
     }
 
 

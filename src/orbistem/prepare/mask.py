@@ -134,7 +134,7 @@ def find_bad_pixels(
     good &= ~hot & ~dead
     shadow = _beam_stop(moments, good, electron, options) if options.beam_stop else nothing
     valid = good & ~shadow
-    spiked = _spiked(moments)
+    spiked = find_spiked(moments)
     listed = missing if pixel_valid is None else missing & pixel_valid
     share = 1 - valid.sum() / valid.size
     return MaskResult(
@@ -156,7 +156,8 @@ def with_half_shadow(mask: MaskResult, autocorrelation: Floats) -> MaskResult:
     """Mask the half shadow about a beam stop, too, where electrons spread over pixels.
 
     The noise of neighbouring pixels then is correlated. For a Gaussian spread of s px the correlation at a
-    distance of one pixel is exp(-1 / 4 s²), and pixels within 2 s of the shadow miss some of their share.
+    distance of one pixel is exp(-1 / 4 s²), and pixels within 2 s of the shadow miss more than 1 % of
+    their share.
 
     Parameters
     ----------
@@ -170,7 +171,7 @@ def with_half_shadow(mask: MaskResult, autocorrelation: Floats) -> MaskResult:
     if not mask.beam_stop.any() or not 0.05 < next_px < 1:
         return mask
     spread_px = 0.5 / np.sqrt(-np.log(next_px))
-    steps = min(int(np.ceil(2 * spread_px)), _WIDEST_HALF_SHADOW_PX)
+    steps = min(max(int(np.rint(2 * spread_px)), 1), _WIDEST_HALF_SHADOW_PX)
     shadow = ndimage.binary_dilation(mask.beam_stop, structure=_EIGHT, iterations=steps)
     notes = tuple(note for note in mask.notes if not note.startswith("a beam stop"))
     note = f"a beam stop of {shadow.sum()} pixels masked, with a half shadow of {steps} px"
@@ -359,7 +360,8 @@ def _half_turn(image: Floats, centre: tuple[float, float]) -> Floats:
     return turned
 
 
-def _spiked(moments: MomentsResult) -> tuple[int, ...]:
+def find_spiked(moments: MomentsResult) -> tuple[int, ...]:
+    """Flat positions of the few patterns with a value far above all others: cosmic rays, a streak."""
     peak = moments.peak[moments.usable]
     if len(peak) < 8:
         return ()

@@ -89,7 +89,7 @@ def at_rest(
     """
     if filled is None:
         filled = np.stack([fill_gaps(one, valid) for one in means])
-    share = weights / weights.sum()
+    share = _share_of_seen(means, weights / weights.sum(), shift, valid)
     template: Floats = np.zeros(means.shape[1:])
     for one, by, part in zip(filled, shift, share, strict=True):
         template += part * move(one, -by)
@@ -99,12 +99,29 @@ def at_rest(
     return template + correction
 
 
+def _share_of_seen(means: Floats, share: Floats, shift: Floats, valid: Bools) -> Floats:
+    """What each pattern contributes to each pixel at rest: only those that have seen it, (tile, ky, kx)."""
+    known = np.stack([_known(one, valid) for one in means])
+    whole = np.broadcast_to(share[:, None, None], means.shape)
+    if known.all():
+        return np.asarray(whole)
+    moved = [_moved_flags(one, -by) for one, by in zip(known, shift, strict=True)]
+    parts = share[:, None, None] * np.stack(moved)
+    total = parts.sum(axis=0)
+    return np.where(total > 0, parts / np.where(total > 0, total, 1.0), whole)
+
+
 def seen(valid: Bools, shift: Floats) -> Bools:
     """Which pixels of the pattern at rest are measured in one of the shifted patterns at least, (ky, kx)."""
     share = np.zeros(valid.shape)
     for by in shift:
-        share = np.maximum(share, ndimage.shift(valid.astype(np.float64), -by, order=1, cval=0.0))
-    return np.asarray(share > 0.99)
+        share = np.maximum(share, _moved_flags(valid, -by))
+    return np.asarray(share > 0)
+
+
+def _moved_flags(flags: Bools, by: Floats) -> Floats:
+    """1 where all pixels around a moved place are set, else 0."""
+    return np.asarray(ndimage.shift(flags.astype(np.float64), by, order=1, cval=0.0) > 0.99, np.float64)
 
 
 def move(image: Floats, by: Floats) -> Floats:
