@@ -118,7 +118,7 @@ def _of_calibration(scan: Scan, found: Calibration, *, whole: bool) -> dict[str,
     if whole:
         frame = scan_frame(scan, found.moments, found.pattern_place(scan), scan_rotation_deg=None)
         notes += frame.words
-        rotation = None if frame.found_rad is None else float(np.rad2deg(frame.found_rad))
+        rotation = float(np.rad2deg(frame.found_rad)) if np.isfinite(frame.found_rad) else None
         problems += found.left_out.lines.problems
     disk = ellipse.disk_px
     return {
