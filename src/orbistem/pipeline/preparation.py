@@ -194,7 +194,10 @@ def _beside_gaps(
     """What rings with gaps do; `variance` in stored units, without what descan makes."""
     if config.rings.gaps != "auto":
         return config.rings.gaps
-    noise = counts_per_electron(found.moments, found.valid) * (found.mean - found.counts.offset)
+    # waves are longer than a pixel: where its noise is that of its neighbours, too, they see the sum
+    together = max(found.counts.correlated, 1.0) if np.isfinite(found.counts.correlated) else 1.0
+    electron = together * counts_per_electron(found.moments, found.valid)
+    noise = electron * (found.mean - found.counts.offset)
     lit = found.valid & np.isfinite(found.mean) & np.isfinite(variance)
     lit &= found.mean - found.counts.offset > 0.01 * np.nanmax(np.where(lit, found.mean, 0.0), initial=0.0)
     if not lit.any():
