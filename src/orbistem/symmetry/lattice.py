@@ -32,6 +32,9 @@ NEAR_ORIGIN = 1.6
 """Frequencies within so many resolution steps of 0 are slow changes, not a lattice."""
 SAME_BINS = 0.5
 """Waves whose frequencies differ by less than this resolution step, modulo 1 cycle per step, are one."""
+POLISHING_STEPS = 3
+LARGEST_STEP = 0.02
+"""Of a frequency in one step of its fit: cycles at the edge of the scan."""
 COLLINEAR = 0.2
 CELLS = tuple(
     np.array([[a, b], [0, n // a]])
@@ -110,6 +113,7 @@ def find_lattice(
     waves = _multiples(refined, shape)
     if len(waves) > MAX_WAVES:
         return None
+    refined = _polished(refined, waves, inside, shape, trusted)
     lattice = Lattice(reciprocal=refined, waves=waves)
     amplitude, covariance = _solve(lattice.design(shape), inside, trusted)
     size = np.sum(np.abs(amplitude) ** 2, axis=1)
@@ -247,6 +251,33 @@ def _refine(basis: np.ndarray, values: np.ndarray, shape: tuple[int, int], trust
         options={"initial_simplex": simplex, "xatol": 1e-5, "fatol": 1e-9 * abs(left(start)), "maxfev": 300},
     )
     return np.asarray(basis + found.x.reshape(2, 2) * resolution)
+
+
+def _polished(
+    basis: np.ndarray, waves: np.ndarray, inside: np.ndarray, shape: tuple[int, int], trusted: np.ndarray
+) -> np.ndarray:
+    """The basis after Gauss-Newton steps on all waves and modes, amplitudes solved for in between.
+
+    Positions count from the middle of the scan, where a change of frequency and one of amplitude are nearly
+    independent.
+    """
+    y, x = np.divmod(np.arange(len(inside)), shape[1])
+    middle = (np.asarray(shape) - 1) / 2
+    place = (np.stack([y, x], axis=1) - middle)[trusted]
+    for _ in range(POLISHING_STEPS):
+        design = _design(waves @ basis, shape)
+        amplitude, _ = _solve(design, inside, trusted)
+        rows = design[trusted]
+        left = inside[trusted] - rows @ amplitude
+        slopes = [
+            2j * np.pi * place[:, axis, None] * (rows @ (waves[:, vector, None] * amplitude))
+            for vector in (0, 1)
+            for axis in (0, 1)
+        ]
+        normal = np.array([[np.vdot(a, b).real for b in slopes] for a in slopes])
+        step, *_ = np.linalg.lstsq(normal, np.array([np.vdot(a, left).real for a in slopes]), rcond=1e-10)
+        basis = basis + np.clip(step.reshape(2, 2), -LARGEST_STEP / middle, LARGEST_STEP / middle)
+    return basis
 
 
 def _of_larger_cell(
