@@ -139,9 +139,10 @@ def test_shapes_are_checked(rng):
         BrokenOptions(rate=0.0)
 
 
-def test_the_lattice_is_found_and_leaves_noise(rng):
+@pytest.mark.parametrize("size", [0.5, 30.0])  # strong waves: their frequencies must be known the better
+def test_the_lattice_is_found_and_leaves_noise(rng, size):
     modes, layout = make_modes(), Layout.grid((SIDE, SIDE))
-    harmonics = (crystal(rng, size=0.5) + noise_of(rng, SIDE**2)).astype(np.complex64)
+    harmonics = (crystal(rng, size=size) + noise_of(rng, SIDE**2)).astype(np.complex64)
     values, everywhere = modes.of(harmonics), np.ones(SIDE**2, bool)
     freedoms = float(modes.freedoms.sum())
     lattice = find_lattice(values, layout, everywhere, noise=freedoms, freedoms=freedoms)
