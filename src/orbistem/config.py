@@ -30,6 +30,7 @@ from orbistem.prepare.descan import DescanOptions
 from orbistem.prepare.ellipse import EllipseOptions
 from orbistem.prepare.left_out import LeaveOutOptions
 from orbistem.prepare.mask import MaskOptions
+from orbistem.symmetry.classes import ClassOptions
 from orbistem.symmetry.options import SymmetryOptions
 
 __all__ = ["ComputeOptions", "FitConfig", "InputOptions", "PrepareOptions"]
@@ -155,7 +156,7 @@ class FitConfig:
     ----------
     seed
         Seed of all randomness; equal seeds give equal maps.
-    input, prepare, leave_out, centre, descan, ellipse, mask, counts, rings, model, symmetry, compute
+    input, prepare, leave_out, centre, descan, ellipse, mask, counts, rings, model, classes, symmetry, compute
         Options of the steps, in their order.
     max_kept
         At most this many coefficients are kept, the strongest first; how many rise above the noise is found.
@@ -179,6 +180,7 @@ class FitConfig:
     counts: CountsOptions = field(default_factory=CountsOptions)
     rings: RingOptions = field(default_factory=RingOptions)
     model: OrbitVAEOptions = field(default_factory=OrbitVAEOptions)
+    classes: ClassOptions = field(default_factory=ClassOptions)
     symmetry: SymmetryOptions = field(default_factory=SymmetryOptions)
     compute: ComputeOptions = field(default_factory=ComputeOptions)
 

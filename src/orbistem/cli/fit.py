@@ -92,6 +92,13 @@ def fit_command(
         ),
     ] = None,
     check_instrument: CheckInstrument = None,
+    classes: Annotated[
+        str | None,
+        typer.Option(
+            help="Sort the sites into N classes, or into as many as there seem to be (auto); none (default).",
+            metavar="N|auto|none",
+        ),
+    ] = None,
     scan_rotation: ScanRotation = None,
     seed: Annotated[int | None, typer.Option(help="Seed of all that is random (default 0).")] = None,
     dataset: Dataset = None,
@@ -138,6 +145,7 @@ def fit_command(
         descan=descan,
         ellipse=ellipse,
         reference=reference,
+        classes=classes,
         scan_rotation=scan_rotation,
         seed=seed,
     )
@@ -217,6 +225,7 @@ def _with_fit_options(
     descan: str | None,
     ellipse: str | None,
     reference: str | None,
+    classes: str | None,
     scan_rotation: float | None,
     seed: int | None,
 ) -> FitConfig:
@@ -236,6 +245,8 @@ def _with_fit_options(
         reference=reference,
         scan_rotation=scan_rotation,
     )
+    if classes is not None:
+        options = options.replace(classes=replace(options.classes, **_classes(classes)))
     if descan is not None:
         options = options.replace(descan=replace(options.descan, model=_descan(descan), coefficients_px=None))
     if ellipse is not None:
@@ -276,6 +287,13 @@ def with_prepare_options(
         model=replace(options.model, **{k: v for k, v in model.items() if v is not None}),
         prepare=replace(options.prepare, **{k: v for k, v in prepare.items() if v is not None}),
     )
+
+
+def _classes(text: str) -> dict[str, Any]:
+    """Options of "none", "auto" or a number."""
+    if text in ("auto", "none"):
+        return {"auto": text == "auto", "number": None}
+    return {"auto": False, "number": parse_numbers("classes", text, (1,), int)[0]}
 
 
 def _descan(text: str) -> Any:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orbistem.models.protocol import Encoding
+from orbistem.pipeline.classes import SiteClasses
 from orbistem.pipeline.frames import read_at_rest
 from orbistem.pipeline.static import static_pattern
 from orbistem.plan import Plan
@@ -54,7 +55,13 @@ def choose_examples(z: NDArray[Any], active: tuple[bool, ...], n: int = N_EXAMPL
 
 
 def build_examples(
-    scan: Scan, plan: Plan, *, model: TrainedModel | None, encoding: Encoding | None, active: tuple[bool, ...]
+    scan: Scan,
+    plan: Plan,
+    *,
+    model: TrainedModel | None,
+    encoding: Encoding | None,
+    active: tuple[bool, ...],
+    classes: SiteClasses | None = None,
 ) -> xr.Dataset:
     """Mean pattern, background and mask; with a model also decoded patterns beside measured ones.
 
@@ -66,6 +73,8 @@ def build_examples(
         To bring them to electrons.
     model, encoding, active
         Of the run; None where nothing was trained.
+    classes
+        Where these were asked for.
     """
     import xarray as xr
 
@@ -97,6 +106,12 @@ def build_examples(
                 "example_position": (("example",), chosen),
                 "example_angle": (("example",), np.asarray(angle, np.float32), {"units": "rad"}),
             }
+    if classes is not None and len(classes.found):
+        layers["class_average"] = (
+            ("class_index", *detector),
+            classes.pattern,
+            units | {"long_name": "mean pattern of each class, members turned back by their angles"},
+        )
     coordinates = {}
     for name, axis, centre, size in zip(
         detector, scan.detector_axes, plan.centre_px, plan.detector_shape, strict=True

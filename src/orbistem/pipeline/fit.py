@@ -21,8 +21,9 @@ from orbistem.io import open_scan
 from orbistem.io.checksum import array_checksum
 from orbistem.pipeline.broken import describe_broken, measure_broken, reference_rows
 from orbistem.pipeline.certificate import certify
+from orbistem.pipeline.classes import class_words, describe_classes, measure_classes
 from orbistem.pipeline.compile_cache import use_compile_cache
-from orbistem.pipeline.descriptors import describe_symmetry, find_scan_frame, symmetry_words
+from orbistem.pipeline.descriptors import describe_symmetry, find_scan_frame, noise_factor, symmetry_words
 from orbistem.pipeline.examples import build_examples
 from orbistem.pipeline.maps import build_maps
 from orbistem.pipeline.orientation import measure_orientation, reference_positions
@@ -197,7 +198,24 @@ def _fit(
                 rng=np.random.default_rng([config.seed, 2]),
             )
             training = replace(training, model=model)
-    broken, verdicts = None, None
+    broken, verdicts, classes = None, None, None
+    if config.classes.asked and training.model is not None and training.encoding is not None:
+        with clock.step("map"), blas_of_one_thread():
+            classes = measure_classes(
+                place.directory,
+                training.model,
+                training.encoding,
+                training.coefficients,
+                active=training.active,
+                usable=np.asarray(prepared.usable),
+                basis=descriptors.basis,
+                factor=noise_factor(reduced.plan, prepared.electrons),
+                options=config.classes,
+                rng=np.random.default_rng([config.seed, 4]),
+            )
+        run["classes"] = describe_classes(classes)
+        words += class_words(classes)
+        problems += classes.problems
     if asked:
         with clock.step("map"), blas_of_one_thread():
             broken = measure_broken(
@@ -246,12 +264,18 @@ def _fit(
             descriptors=descriptors,
             frame=frame,
             broken=broken,
+            classes=classes,
             by_instrument=(
                 None if verdicts is None or verdicts.instrument is None else verdicts.instrument.maps()
             ),
         )
         examples = build_examples(
-            scan, prepared.plan, model=training.model, encoding=training.encoding, active=training.active
+            scan,
+            prepared.plan,
+            model=training.model,
+            encoding=training.encoding,
+            active=training.active,
+            classes=classes,
         )
         examples = with_pictures(examples, () if verdicts is None else verdicts.findings)
         if training.model is not None and training.encoding is not None:

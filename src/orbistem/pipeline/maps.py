@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from orbistem.metrics import active_latents
 from orbistem.models.protocol import Encoding
+from orbistem.pipeline.classes import SiteClasses
 from orbistem.pipeline.descriptors import Descriptors, ScanFrame
 from orbistem.pipeline.orientation import Orientation
 from orbistem.pipeline.preparation import Preparation
@@ -119,6 +120,7 @@ def build_maps(
     frame: ScanFrame | None = None,
     broken: Broken | None = None,
     by_instrument: Mapping[str, Floats] | None = None,
+    classes: SiteClasses | None = None,
 ) -> xr.Dataset:
     """All maps of a run.
 
@@ -142,6 +144,8 @@ def build_maps(
         Where a reference was given or asked for.
     by_instrument
         Flags of verdicts that the instrument may have made, (n,) each.
+    classes
+        Where these were asked for.
     """
     import xarray as xr
 
@@ -203,7 +207,26 @@ def build_maps(
             "false_discovery_rate": broken.rate,
             "pooling_widths": np.array(broken.widths),
         }
-    return maps
+    return maps if classes is None else maps.assign(_class_maps(classes, dims, shape))
+
+
+def _class_maps(classes: SiteClasses, dims: tuple[str, ...], shape: tuple[int, ...]) -> dict[str, Any]:
+    """Class, the only whole number among the maps, and the probability of each class."""
+    found, n = classes.found, len(classes.found)
+    label = found.label.astype(np.int16).reshape(shape)
+    about: dict[str, Any] = {
+        "units": "1",
+        "long_name": "class of the site, the most frequent first; -1: not usable",
+    }
+    if not n:
+        return {"class": (dims, label, about)}
+    about["flag_values"] = np.arange(n, dtype=np.int16)
+    about["flag_meanings"] = " ".join(f"class_{c}_{name}" for c, name in enumerate(classes.point_group))
+    chance = found.probability.astype(np.float32).reshape(*shape, n)
+    return {
+        "class": (dims, label, about),
+        "class_p": ((*dims, "class_index"), chance, {"units": "1", "long_name": "probability of each class"}),
+    }
 
 
 def scan_coordinates(scan: Scan) -> tuple[tuple[str, ...], dict[str, Any]]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from orbistem.plot.classes import class_averages, class_map
 from orbistem.plot.latent import latent_plane, manifold
 from orbistem.plot.layout import scan_layout, unit_label
 from orbistem.plot.maps import Kind, active_latents, angle_map, scalar_map
@@ -27,6 +28,7 @@ __all__ = [
     "MapView",
     "Picture",
     "angle_picture",
+    "class_pictures",
     "latent_pictures",
     "manifold_picture",
     "map_pictures",
@@ -236,6 +238,34 @@ def place_pictures(files: RunFiles) -> list[Picture]:
             shown = f"{place.get('name')}: {title}"
             pictures.append(Picture(data_uri=_png(fig), title=shown[:1].upper() + shown[1:], caption=caption))
     return pictures
+
+
+def class_pictures(files: RunFiles) -> list[Picture]:
+    """The map of the classes, and the aligned average of each above its difference from the mean pattern."""
+    if "class" not in files.maps or not np.any(files.maps["class"].values >= 0):
+        return []
+    fig, ax = _map_axes(files)
+    class_map(ax, files.maps, title="")
+    caption = "The paler, the less certain; grey: not usable."
+    pictures = [Picture(data_uri=_png(fig), title="Class", caption=caption)]
+    examples = files.examples
+    if examples is None or "class_average" not in examples:
+        return pictures
+    averages = examples["class_average"].values
+    listed = section(files.run, "classes").get("classes") or []
+    titles = [f"{one['class']}: {one['point_group']}, {one['members']}" for one in listed]
+    fig = _figure(1.45 * len(averages) + 0.1, 3.15)
+    sides = {"left": 0.02, "right": 0.98, "bottom": 0.02, "top": 0.9, "wspace": 0.06, "hspace": 0.06}
+    axes = fig.subplots(2, len(averages), squeeze=False, gridspec_kw=sides)
+    class_averages(axes, averages, mean=examples["mean"].values, titles=titles, valid=_valid(files))
+    caption = (
+        "Mean over the members, each turned back by its angle, as far as kept coefficients draw it; above: "
+        "class, point group and number of members. Below: difference from the mean pattern of the scan."
+    )
+    return [
+        *pictures,
+        Picture(data_uri=_png(fig), title="Aligned class averages", caption=caption, wide=True),
+    ]
 
 
 def plane_pictures(files: RunFiles) -> list[Picture]:

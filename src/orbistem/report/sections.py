@@ -101,6 +101,19 @@ def _of_operation(one: Mapping[str, Any]) -> str:
     return words + ("; the verdict may be the instrument's" if one.get("by_instrument") else "")
 
 
+def _classes(files: RunFiles) -> str:
+    intro = (
+        "Sites sorted by their latents, whichever way they are turned. Where latents vary smoothly, as over "
+        "a perfect crystal, the borders between classes are a choice."
+    )
+    rows = []
+    for one in section(files.run, "classes").get("classes") or ():
+        sure = f", p = {readable(one['point_group_p'])}" if one.get("point_group_p") is not None else ""
+        about = f"positions; point group {one['point_group']}{sure}"
+        rows.append((f"class {one['class']}", one["members"], about))
+    return _pictures(figures.class_pictures(files), intro) + _table(rows)
+
+
 def _beam(files: RunFiles) -> str:
     intro = "What needs no model: total and centre of mass of every pattern, from the pattern's centre."
     return _pictures(figures.map_pictures(files, "beam"), intro)
@@ -174,6 +187,7 @@ SECTIONS: tuple[Section, ...] = (
     Section(title="What the latents mean", anchor="manifold", body=_manifold),
     Section(title="Symmetry", anchor="symmetry", body=_symmetry),
     Section(title="Which operation, and whose fault", anchor="places", body=_places),
+    Section(title="Classes", anchor="classes", body=_classes),
     Section(title="What is left over", anchor="fit", body=_fit),
     Section(title="Without a model", anchor="beam", body=_beam),
     Section(title="What was done, and why", anchor="done", body=_preparation),

@@ -63,6 +63,8 @@ GLOSSARY = {
     "angle": "How the local structure is turned, in the frame of the detector, from +kx towards +ky "
     "(clockwise on the screen). Its zero is free, so only differences count, and they compare "
     "positions of equal latents. At a threefold site turns by 120° are the same, and get the same colour.",
+    "class": "Sites of similar latents, by a mixture of Gaussians. Its point group is that of the mean over "
+    "its members, each turned back by its angle; a departure smaller than the class is wide breaks nothing.",
     "angle order": "How many turns leave the pattern of a site unchanged, as far as the noise can tell: "
     "1 for none, 3 for a threefold site, 0 where no direction is preferred at all.",
     "evidence": "How probable the model finds a pattern, in nats (a logarithm; one nat is a factor of 2.7). "
