@@ -6,13 +6,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orbistem.groups import Operation
-from orbistem.symmetry import DESCRIPTORS, Components, mirror, n_fold, point_group, sstem
+from orbistem.symmetry import DESCRIPTORS, Components, mirror, n_fold, point_group, polar, sstem
 from orbistem.symmetry.coarse import CoarseModes
 from orbistem.symmetry.which import pattern_operations
 
 SMALL = settings(max_examples=25, deadline=None)
 SCORE_ATOL = 1e-3  # of three mirror lines of nearly equal worth not the best may be taken; else 1e-8
-ANGLES = {"mirror_angle"}
+ANGLES = {"mirror_angle", "polar_angle"}
 SHARES = {"n_fold", "mirror", "point_group_p"}
 
 
@@ -50,7 +50,8 @@ def maps_of(components):
 def apart(left, right, name):
     difference = left - right
     if name in ANGLES:
-        difference = (difference + np.pi / 2) % np.pi - np.pi / 2
+        period = np.pi if name == "mirror_angle" else 2 * np.pi
+        difference = (difference + period / 2) % period - period / 2
     return np.nanmax(np.abs(difference), initial=0.0)
 
 
@@ -132,6 +133,28 @@ def test_the_correlation_with_a_mirror_image_turns_and_flips_with_the_pattern(co
 
 
 @SMALL
+@given(patterns(), st.floats(0, 2 * np.pi))
+def test_a_polar_direction_turns_and_flips_with_the_pattern(components, angle):
+    found = polar(components)
+    turned = polar(with_values(components, components.values * np.exp(-1j * components.order * angle)))
+    image = polar(with_values(components, components.values.conj()))
+    assert apart(turned.angle, found.angle + angle, "polar_angle") < 1e-6
+    assert apart(image.angle, -found.angle, "polar_angle") < 1e-6
+
+
+def test_the_error_of_a_polar_direction_is_right(rng):
+    clean = np.array([12 * np.exp(-0.7j), 5.0])
+    noise = rng.normal(size=(4000, 2)) + 1j * rng.normal(size=(4000, 2))
+    drawn = Components(
+        values=clean + noise, variance=np.ones((4000, 2)), order=np.array([1, 2]), weight=np.ones(2)
+    )
+    found = polar(drawn)
+    assert found.angle.mean() == pytest.approx(0.7, abs=0.01)
+    assert found.angle.std() == pytest.approx(np.sqrt(np.mean(found.angle_sd**2)), rel=0.05)
+    assert np.mean(found.value**2) == pytest.approx(144, rel=0.02)
+
+
+@SMALL
 @given(patterns(n=1))
 def test_the_line_of_a_mirror_image_is_mirrored(components):
     found = mirror(components)
@@ -164,6 +187,10 @@ def test_scores_stay_in_their_range(components):
             assert np.all(finite >= 0)
         elif name == "mirror_angle":
             assert np.all((finite >= 0) & (finite < np.pi))
+        elif name == "polar_angle":
+            assert np.all((finite >= 0) & (finite <= 2 * np.pi))
+        elif name == "polar":
+            assert np.all(finite >= 0)
 
 
 @SMALL

@@ -17,9 +17,10 @@ from orbistem.stream import Inline
 from orbistem.symmetry import FOLDS, Components, n_fold
 
 pytestmark = [
+    pytest.mark.slow,  # it compiles its kernels
     pytest.mark.skipif(
         importlib.util.find_spec("libertem") is None,
-        reason="LiberTEM absent: pip install libertem compares with it",
+        reason="LiberTEM absent: pip install .[dev] compares with it",
     ),
     pytest.mark.filterwarnings("ignore"),  # LiberTEM's own, and those of what it imports
 ]

@@ -148,6 +148,20 @@ MAP_VIEWS: tuple[MapView, ...] = (
         title="Mirror line",
         caption="Its azimuth; a line is the same after half a turn. The paler, the less certain.",
     ),
+    MapView(
+        name="polar",
+        group="symmetry",
+        kind="even",
+        title="Polar part",
+        caption="Size of the strongest order-1 component, in standard deviations of its noise.",
+    ),
+    MapView(
+        name="polar_angle",
+        group="symmetry",
+        kind="angle",
+        title="Polar direction",
+        caption="Its azimuth, known up to one constant for the scan. The paler, the less certain.",
+    ),
 )
 
 

@@ -8,6 +8,7 @@ from orbistem.symmetry.descriptor import Descriptor, Variable
 from orbistem.symmetry.mirror import MIRROR, Mirror, mirror
 from orbistem.symmetry.n_fold import FOLDS, N_FOLD, n_fold
 from orbistem.symmetry.point_group import POINT_GROUP, PointGroupFit, point_group
+from orbistem.symmetry.polar import POLAR, Polar, polar
 from orbistem.symmetry.ratio import Share
 from orbistem.symmetry.sstem import SSTEM, sstem
 
@@ -20,13 +21,15 @@ __all__ = [
     "Descriptor",
     "Mirror",
     "PointGroupFit",
+    "Polar",
     "Share",
     "Variable",
     "component_basis",
     "mirror",
     "n_fold",
     "point_group",
+    "polar",
     "sstem",
 ]
 
-DESCRIPTORS: tuple[Descriptor, ...] = (N_FOLD, MIRROR, SSTEM, POINT_GROUP)
+DESCRIPTORS: tuple[Descriptor, ...] = (N_FOLD, MIRROR, SSTEM, POINT_GROUP, POLAR)

@@ -245,7 +245,7 @@ def component_basis(plan: Plan, moments: HarmonicsMoments, *, static: np.ndarray
         values, radial = radial_functions(moments.second_moment[m][np.ix_(rings, rings)] + shift, g)
         signal = np.where(values > noise_edge(len(values), moments.n, m), np.maximum(values - 1, 0), 0)
         whole = np.zeros((len(values), n_rings))
-        whole[:, rings] = radial
+        whole[:, rings] = radial * np.where(radial.sum(axis=1) < 0, -1, 1)[:, None]  # more is positive
         order += [m] * len(values)
         weight.append(np.maximum(signal / (1 + signal), MIN_WEIGHT))
         test_weight.append(np.maximum(NEARER * signal / (1 + NEARER * signal), MIN_TEST_WEIGHT))
