@@ -97,3 +97,34 @@ def test_what_is_stored_draws_the_same(rng, with_sd):
     assert np.array_equal(again.draw(hidden, angle, sd), readout.draw(hidden, angle, sd))
     for array in readout.arrays().values():
         assert array.dtype == np.float32
+
+
+@pytest.mark.parametrize("aligned", [False, True])
+def test_mirror_images_teach_the_same_detail(rng, aligned):
+    """Chiral detail, half of the patterns mirrored; also with few angles, where means do not vanish."""
+    polar = polar_coordinates((PX, PX), centre_px=CENTRE_PX)
+    radius, azimuth = polar.radius_px[None], polar.azimuth_rad[None]
+    hidden, mirrored = rng.normal(size=(N, 3)), rng.random(N) < 0.5
+    angle = 0.4 + rng.integers(0, 2, N) * np.pi if aligned else rng.uniform(0, 2 * np.pi, N)
+    strong, weak = (1 + hidden[:, 0])[:, None, None], hidden[:, 1, None, None]
+    turned = (azimuth - angle[:, None, None]) * np.where(mirrored, -1, 1)[:, None, None]
+    rings = np.sin(1.5 * radius) * np.exp(-((radius - 8) ** 2) / 18)
+    clean = (strong * np.cos(3 * turned) + weak * np.sin(2 * turned + 0.5)) * rings
+    residual = clean + 0.02 * rng.normal(size=clean.shape)
+    fit, rest = slice(None, 300), slice(300, None)
+    readout = fit_readout(
+        residual[fit],
+        hidden[fit],
+        angle[fit],
+        np.full(300, 1e-3),
+        noise_variance=np.full((PX, PX), 0.02**2),
+        pixel_valid=np.ones((PX, PX), bool),
+        centre_px=CENTRE_PX,
+        static=residual[fit].mean(axis=0),
+        mirrored=mirrored[fit],
+    )
+    again = Readout.from_parts(readout.arrays(), readout.facts())
+    drawn = again.draw(hidden[rest], angle[rest], mirrored=mirrored[rest])
+    inside = polar.radius_px < 14
+    assert explained(clean[rest], drawn, inside) > EXPLAINED
+    assert explained(clean[rest], again.draw(hidden[rest], angle[rest]), inside) < 0.7

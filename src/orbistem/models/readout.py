@@ -7,6 +7,8 @@ the frame that turns with the site:
 
     residual(r, phi) = sum_m  h_j(r)  Re[ W_jm (features · exp(-i m angle)) exp(i m phi) ]
 
+The amplitude of a mirror image (ky -> -ky before the turn) is conj(W_jm (features · exp(i m angle))).
+
 The width of the prior of each W_jm maximises the evidence, with the noise known (MacKay, Neural Comput. 4,
 415 (1992)). Pixels outside the frame are filled by the prediction itself until it no longer changes
 (expectation-maximisation, Dempster, Laird & Rubin 1977).
@@ -48,7 +50,9 @@ class Readout:
     static
         (ky, kx) float32: added to every pattern.
     turned_mean
-        (order, feature) complex64: mean of the turned features over the fitted patterns.
+        (order, feature) complex64: mean of the turned features over the fitted patterns, 0 for mirror images.
+    mirrored_mean
+        The same over the mirror images, 0 for the others; None where there are none.
     feature_mean, feature_axes
         (hidden,) and (hidden, feature): the hidden layer is centred and projected.
     centre_px, pixel_scale, ellipse
@@ -63,10 +67,13 @@ class Readout:
     centre_px: tuple[float, float]
     pixel_scale: tuple[float, float]
     ellipse: tuple[float, float] = (1.0, 0.0)
+    mirrored_mean: NDArray[np.complex64] | None = None
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Arrays for storage; complex ones as pairs in the last axis."""
-        return {
+        images = self.mirrored_mean
+        mirrored = {} if images is None else {"mirrored_mean": np.stack([images.real, images.imag], axis=-1)}
+        return mirrored | {
             "weights": np.stack([self.weights.real, self.weights.imag], axis=-1),
             "turned_mean": np.stack([self.turned_mean.real, self.turned_mean.imag], axis=-1),
             "static": self.static,
@@ -85,7 +92,7 @@ class Readout:
     @classmethod
     def from_parts(cls, arrays: dict[str, np.ndarray], facts: dict[str, Any]) -> Readout:
         """Undo `arrays` and `facts`."""
-        weights, turned = arrays["weights"], arrays["turned_mean"]
+        weights, turned, images = arrays["weights"], arrays["turned_mean"], arrays.get("mirrored_mean")
         return cls(
             weights=np.asarray(weights[..., 0] + 1j * weights[..., 1], np.complex64),
             turned_mean=np.asarray(turned[..., 0] + 1j * turned[..., 1], np.complex64),
@@ -97,16 +104,34 @@ class Readout:
             ellipse=(float(facts["ellipse"][0]), float(facts["ellipse"][1]))
             if "ellipse" in facts
             else (1.0, 0.0),
+            mirrored_mean=None if images is None else np.asarray(images[..., 0] + 1j * images[..., 1]),
         )
 
-    def draw(self, hidden: Floats, angle: Floats, angle_sd: Floats | None = None) -> NDArray[np.float32]:
+    def draw(
+        self,
+        hidden: Floats,
+        angle: Floats,
+        angle_sd: Floats | None = None,
+        mirrored: NDArray[np.bool_] | None = None,
+    ) -> NDArray[np.float32]:
         """Whitened residual patterns (n, ky, kx) for hidden activations (n, hidden) and angles (n,).
 
-        Where `angle_sd` is given, the pattern is averaged over that spread of the angle.
+        Where `angle_sd` is given, the pattern is averaged over that spread of the angle. Where `mirrored`
+        (n,), the template is mirrored before the turn.
         """
         features = (hidden - self.feature_mean) @ self.feature_axes
-        turned = _turned(features, angle, angle_sd, self.weights.shape[1]) - self.turned_mean
+        if mirrored is None:
+            mirrored = np.zeros(len(features), bool)
+        turned = _turned(features, np.where(mirrored, -angle, angle), angle_sd, self.weights.shape[1])
+        if self.mirrored_mean is None:
+            turned = turned - self.turned_mean
         amplitudes = np.einsum("nmf,jmf->njm", turned.astype(np.complex64), self.weights, optimize=True)
+        if self.mirrored_mean is not None:
+            means = [
+                np.einsum("mf,jmf->jm", mean, self.weights) for mean in (self.turned_mean, self.mirrored_mean)
+            ]
+            amplitudes = np.where(mirrored[:, None, None], amplitudes.conj(), amplitudes)
+            amplitudes = amplitudes - (means[0] + means[1].conj())
         polar = polar_coordinates(
             self.static.shape,
             centre_px=self.centre_px,
@@ -138,6 +163,7 @@ def fit_readout(
     pixel_scale: tuple[float, float] = (1.0, 1.0),
     static: NDArray[np.floating] | None = None,
     ellipse: tuple[float, float] = (1.0, 0.0),
+    mirrored: NDArray[np.bool_] | None = None,
     max_features: int = 64,
 ) -> Readout:
     """Fit the read-out to residual patterns.
@@ -159,6 +185,9 @@ def fit_readout(
         Of the pattern.
     static
         (ky, kx) what is added to every pattern; default nothing.
+    mirrored
+        (n,) which patterns are mirror images; None: mirror images are other sites. Rings that the frame cuts
+        are fitted to the others alone.
     """
     n = len(residual)
     polar = polar_coordinates(
@@ -169,26 +198,32 @@ def fit_readout(
     feature_mean = hidden.mean(axis=0)
     axes = _principal(hidden - feature_mean, max_features=min(max_features, max(n // 8, 1)))
     n_orders = highest_order(float(n_rings), max_order=MAX_ORDER) + 1
-    turned = _turned((hidden - feature_mean) @ axes, angle, angle_sd, n_orders)
-    turned_mean = turned.mean(axis=0)
-    turned = turned - turned_mean
-    flat = (residual - residual.mean(axis=0, dtype=np.float64)).reshape(n, -1)
-    spectra = _spectra(turned)
+    images = np.zeros(n, bool) if mirrored is None else np.asarray(mirrored, bool)
+    turned = _turned((hidden - feature_mean) @ axes, np.where(images, -angle, angle), angle_sd, n_orders)
+    means = [turned[hand].sum(axis=0) / n for hand in (~images, images)]
+    flat = np.asarray(residual, np.float64).reshape(n, -1).copy()
+    for hand in (~images, images):  # each hand about its own mean: mirror images have another one
+        rows = slice(None) if hand.all() else np.flatnonzero(hand)
+        if hand.any():
+            turned[rows] -= turned[rows].mean(axis=0)
+            flat[rows] -= flat[rows].mean(axis=0)
+    spectra = _spectra(turned[~images])
     weights = np.zeros((n_rings, n_orders, turned.shape[2]), complex)
     rings = [_ring(polar, pixel_valid, j, noise_variance) for j in range(n_rings)]
     complete = {j: ring for j, ring in enumerate(rings) if ring is not None and ring.complete}
     if complete:
         weights[list(complete)] = _fit_complete(
-            list(complete.values()), flat, turned, noise_variance=noise_variance
+            list(complete.values()), flat, turned, images, noise_variance=noise_variance
         )
     for j, ring in enumerate(rings):
         if ring is not None and not ring.complete:
-            fitted = _fit_ring(ring, flat[:, ring.pixels], spectra)
+            fitted = _fit_ring(ring, flat[:, ring.pixels][~images], spectra)
             weights[j, : len(fitted)] = fitted
     return Readout(
         weights=_sharpen(weights, polar, rings).astype(np.complex64),
         static=np.zeros(pixel_valid.shape, np.float32) if static is None else static.astype(np.float32),
-        turned_mean=turned_mean.astype(np.complex64),
+        turned_mean=means[0].astype(np.complex64),
+        mirrored_mean=None if mirrored is None else means[1].astype(np.complex64),
         feature_mean=feature_mean.astype(np.float32),
         feature_axes=axes.astype(np.float32),
         centre_px=centre_px,
@@ -237,6 +272,7 @@ def _fit_complete(
     rings: list[_Ring],
     flat: NDArray[np.floating],
     turned: Complexes,
+    images: NDArray[np.bool_],
     *,
     noise_variance: Floats,
 ) -> Complexes:
@@ -253,6 +289,7 @@ def _fit_complete(
     for i, ring in enumerate(rings):
         n = ring.waves.shape[1]
         amplitude = flat[:, ring.pixels] @ (ring.hat[:, None] * ring.waves.conj() / ring.weight)
+        amplitude[images] = amplitude[images].conj()
         for half, rows in enumerate(halves):
             cross[half, :n, i] = [amplitude[rows, m] @ turned[rows, m].conj() for m in range(n)]
     weights = np.zeros((len(rings), n_orders, n_features), complex)

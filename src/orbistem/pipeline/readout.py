@@ -38,8 +38,6 @@ def with_readout(
 ) -> TrainedModel:
     """The model with a read-out, so that `decode` draws what the kept coefficients cannot.
 
-    Not where mirror images are the same site: there the kept coefficients are all that is drawn.
-
     Parameters
     ----------
     model
@@ -56,7 +54,7 @@ def with_readout(
     n_pixels = int(np.prod(scan.detector_shape))
     rows = np.flatnonzero(usable & np.isfinite(encoding.z).all(axis=1))
     n = min(len(rows), MAX_PATTERNS, MAX_VALUES // n_pixels)
-    if n < MIN_PATTERNS or encoding.handedness is not None:  # a mirror is no complex multiplication
+    if n < MIN_PATTERNS:
         return model
     rows = np.sort(rng.permutation(rows)[:n])
     frames = read_at_rest(scan, rows, model.plan)
@@ -73,6 +71,7 @@ def with_readout(
         pixel_scale=plan.pixel_scale,
         static=mean_correction(plan, int(usable.sum())),
         ellipse=plan.ellipse,
+        mirrored=None if encoding.handedness is None else np.asarray(encoding.handedness)[rows] < 0,
     )
     return dataclasses.replace(model, readout=fitted)
 

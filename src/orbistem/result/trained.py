@@ -176,7 +176,7 @@ class TrainedModel:
             (n,), where `encode` gives it: templates are mirrored (ky → -ky) where it is below 0.
         """
         kept = self.decode_coefficients(z, angle, handedness)
-        return self._blockwise(kept, np.asarray(z), np.asarray(angle), None)
+        return self._blockwise(kept, np.asarray(z), np.asarray(angle), None, handedness)
 
     def predict(self, frames: NDArray[Any]) -> NDArray[np.float32]:
         """Expected electrons (n, ky, kx) of patterns: the posterior mean over latents and angle.
@@ -187,7 +187,9 @@ class TrainedModel:
             Patterns (n, ky, kx) as stored in the file: noisy in, denoised out.
         """
         found = self.encode(frames)
-        return self._blockwise(self._posterior_mean(frames), found.z, found.angle, found.angle_sd)
+        return self._blockwise(
+            self._posterior_mean(frames), found.z, found.angle, found.angle_sd, found.handedness
+        )
 
     def hidden(self, z: NDArray[Any]) -> NDArray[np.float64]:
         """Features of latents (n, D) that the read-out uses: (n, hidden)."""
@@ -215,7 +217,12 @@ class TrainedModel:
         return np.asarray(drawing.drawer.draw(_as_pairs(apart)) + drawing.mean_deviation, np.float32)
 
     def _blockwise(
-        self, coefficients: NDArray[Any], z: NDArray[Any], angle: NDArray[Any], angle_sd: NDArray[Any] | None
+        self,
+        coefficients: NDArray[Any],
+        z: NDArray[Any],
+        angle: NDArray[Any],
+        angle_sd: NDArray[Any] | None,
+        handedness: NDArray[Any] | None,
     ) -> NDArray[np.float32]:
         patterns = np.empty((len(coefficients), *self.plan.detector_shape), np.float32)
         for start in range(0, len(coefficients), DRAW_BLOCK):
@@ -223,8 +230,9 @@ class TrainedModel:
             deviation = self._deviation(coefficients[rows])
             if self.readout is not None:
                 spread = None if angle_sd is None else np.asarray(angle_sd[rows], np.float64)
+                mirrored = None if handedness is None else np.asarray(handedness)[rows] < 0
                 deviation += self.readout.draw(
-                    self.hidden(z[rows]), np.asarray(angle[rows], np.float64), spread
+                    self.hidden(z[rows]), np.asarray(angle[rows], np.float64), spread, mirrored
                 )
             patterns[rows] = self.plan.unwhiten(deviation)
         return patterns
