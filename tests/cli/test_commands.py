@@ -256,3 +256,17 @@ def test_a_configuration_and_an_option_go_together(orbistem, scan_file, tmp_path
     done = orbistem("fit", scan_file, "-o", tmp_path / "run", "--config", path, "--seed", "0")
     assert done.status == 0, done.err
     assert "seed = 0" in (tmp_path / "run" / "config.toml").read_text(encoding="utf-8")
+
+
+def test_symmetry_judges_the_places_that_are_named(orbistem, scan_file, tmp_path):
+    done = orbistem(
+        *("symmetry", scan_file, "-o", tmp_path / "run", "--gain", "1", "--no-check-instrument"),
+        *("--at", "2,3", "--region", "0:12,0:2"),
+    )
+    assert done.status == 0, done.err
+    assert "Position 2, 3 (1 pattern)." in done.out
+    assert "Region 0:12, 0:2 (24 patterns)." in done.out
+    assert "Mistilt and thickness" in done.out
+    refused = orbistem("symmetry", scan_file, "-o", tmp_path / "other", "--at", "99,0")
+    assert refused.status == 2
+    assert "want a position inside" in refused.err
