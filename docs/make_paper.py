@@ -168,14 +168,14 @@ def orbits(keep: Path, seconds: float) -> dict[str, Any]:
     blurred = replace(optics, source_sd=0.25, phonon_configurations=4, phonon_sd=0.06)
     cases: tuple[tuple[str, str, dict[str, Any]], ...] = (
         ("graphene-paper", "-32", {"optics": optics}),
+        ("zns-110-column", "-32", {"scan_shape": (24, 30)}),
         ("graphene-paper", "-32-incoherent", {"optics": blurred}),
         ("zns-110", "-32", {}),
-        ("zns-110-column", "-32", {"scan_shape": (24, 30)}),
     )
-    figure = Figure(figsize=(10, 2.2 * len(cases)), layout="constrained")
-    axes = figure.subplots(len(cases), 4)
     found: dict[str, Any] = {}
-    for row, (name, tag, options) in zip(axes, cases, strict=True):
+    rows: list[tuple[str, tuple[int, ...], list[tuple[str, np.ndarray, np.ndarray]]]] = []
+    for name, tag, options in cases:
+        label = f"{name}{tag}".replace(f"-{ORBITS_PX}", "")
         scan, truth = clean(name, keep, tag, detector_px=ORBITS_PX, **options)
         counts, electrons, plan = counts_of(scan, DOSE_PERFECT)
         pairs = truth_pairs(truth)
@@ -183,28 +183,41 @@ def orbits(keep: Path, seconds: float) -> dict[str, Any]:
         ours = orbistem.fit(as_scan(counts, scan)).model
         assert ours is not None
         weight = np.ones(plan.detector_shape)  # as the published loss: without weights
-        for half, (title, model) in enumerate((("rrVAE", published), ("OrbitVAE", ours))):
+        drawn = []
+        for title, model in (("rrVAE", published), ("OrbitVAE", ours)):
             encoding = model.encode(counts)
             z = np.asarray(encoding.z, np.float64)
-            label = f"{name}{tag}".replace("-32", "")
             found[f"{label} {title}"] = {
                 "fold error": fold_error(z, pairs.rows),
                 "angle error, median, °": angles_apart(np.asarray(encoding.angle, np.float64), pairs),
                 "explained": explained_variance(electrons, model.predict(counts), plan.clean_mean, weight),
             }
-            if title == "rrVAE":
-                found[f"{label} {title}"]["steps of training"] = training.steps
-            row[2 * half].imshow(z[:, 0].reshape(scan.scan_shape), cmap="viridis")
+            steps = f", {training.steps} steps" if title == "rrVAE" else ""
+            drawn.append((title + steps, z[:, 0], np.asarray(encoding.angle)))
+        found[f"{label} rrVAE"]["steps of training"] = training.steps
+        rows.append((label, scan.scan_shape, drawn))
+        print(json.dumps(found, indent=1, ensure_ascii=False), flush=True)
+        draw_orbits(rows)
+    return found
+
+
+def draw_orbits(
+    rows: list[tuple[str, tuple[int, ...], list[tuple[str, np.ndarray, np.ndarray]]]],
+) -> None:
+    """First latent and angle over each scan."""
+    figure = Figure(figsize=(8, 2.3 * len(rows)), layout="constrained")
+    axes = figure.subplots(len(rows), 4, squeeze=False)
+    for row, (label, shape, drawn) in zip(axes, rows, strict=True):
+        for half, (title, latent, angle) in enumerate(drawn):
+            row[2 * half].imshow(latent.reshape(shape), cmap="viridis")
             row[2 * half].set_title(f"{title}, latent 1", fontsize=8)
-            angle = np.asarray(encoding.angle).reshape(scan.scan_shape)
-            row[2 * half + 1].imshow(angle, cmap="twilight", vmin=0, vmax=2 * np.pi)
+            row[2 * half + 1].imshow(angle.reshape(shape), cmap="twilight", vmin=0, vmax=2 * np.pi)
             row[2 * half + 1].set_title(f"{title}, angle", fontsize=8)
         row[0].set_ylabel(label, fontsize=7)
         for ax in row:
             ax.set_xticks([])
             ax.set_yticks([])
-        figure.savefig(OUT / "orbits.png", dpi=130)
-    return found
+    figure.savefig(OUT / "orbits.png", dpi=130)
 
 
 def defects(keep: Path, seconds: float) -> dict[str, Any]:
