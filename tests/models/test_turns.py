@@ -11,7 +11,14 @@ from models.small import EIGENVALUE, OPTIONS, ORDER, as_complex, as_pairs, order
 
 from orbistem.errors import OptionError
 from orbistem.groups import GROUPS, Group
-from orbistem.models.infer import CLAIM_NATS, INFER_ANGLES, _turn_summary, encode_batch, infer_all
+from orbistem.models.infer import (
+    CLAIM_NATS,
+    INFER_ANGLES,
+    _angle_summary,
+    _turn_summary,
+    encode_batch,
+    infer_all,
+)
 from orbistem.models.orbit import LatentFrame, OrbitVAE, OrbitVAEOptions
 from orbistem.models.orbit_vae import OrbitOptions, loss_terms, make_net
 from orbistem.models.turns import find_mirror_line, make_turns, mirror_pairs
@@ -227,3 +234,29 @@ def test_mirrored_copies_have_no_place_among_fixed_angles():
         OrbitVAEOptions(group="C3", net=OrbitOptions(mirrored=True))
     with pytest.raises(OptionError, match="group"):
         OrbitVAEOptions(group="C5")
+
+
+def test_the_order_of_a_symmetric_template_is_that_of_its_waves(rng):
+    """Peaks at equal distances and heights; with one wave more they are not equal."""
+    theta = 2 * np.pi * np.arange(INFER_ANGLES) / INFER_ANGLES
+    turn = rng.uniform(0, 2 * np.pi)
+
+    def field(*waves):
+        return sum(size * np.cos(m * (theta - turn)) for m, size in waves)
+
+    fields = [
+        field((1, 40), (2, 30)),
+        field((2, 40), (4, 30)),
+        field((3, 40), (6, 30)),
+        field((4, 40), (8, 10)),
+        field((6, 40), (12, 10)),
+        field((6, 40), (3, 10)),
+        field((3, 0.5)),
+    ]
+    start, narrow = jnp.zeros(len(fields)), jnp.full(len(fields), 0.2)
+    angle, sd, order = _angle_summary(jnp.asarray(np.stack(fields), jnp.float32), start, narrow)
+    np.testing.assert_array_equal(order, [1, 2, 3, 4, 6, 3, 0])
+    known = np.maximum(np.asarray(order), 1)[:-1]
+    apart = (np.asarray(angle)[:-1] - turn) * known
+    assert np.abs((apart + np.pi) % (2 * np.pi) - np.pi).max() < 0.15  # grid and parabola
+    assert float(sd[-1]) == pytest.approx(np.pi / np.sqrt(3))

@@ -20,6 +20,7 @@ from orbistem.report.words import (
 
 __all__ = ["SECTIONS", "Section"]
 
+CERTIFICATE_WHERE_ASKED = {"latent_change_mirrored_coefficients"}
 LARGE_COUNTS = {2, 4}  # so many pictures look best in two columns
 
 LOAD_SNIPPET = """\
@@ -146,7 +147,8 @@ def _scores(files: RunFiles) -> str:
 def _certificate(files: RunFiles) -> str:
     certificate = section(files.run, "certificate")
     sentence = str(certificate.get("sentence") or "")
-    rows = [(_named(k), v, CERTIFICATE_MEANING.get(k, "")) for k, v in certificate.items() if k != "sentence"]
+    shown = {k: v for k, v in certificate.items() if k not in CERTIFICATE_WHERE_ASKED or v is not None}
+    rows = [(_named(k), v, CERTIFICATE_MEANING.get(k, "")) for k, v in shown.items() if k != "sentence"]
     return (f"<p>{escape(sentence)}</p>" if sentence else "") + _table(rows)
 
 

@@ -45,6 +45,7 @@ CERTIFICATE_MEANING = {
     "angles, as a share of the latents' spread",
     "latent_change_turned_pixels": "the same when the patterns themselves are turned, pixel by pixel",
     "angle_error_deg": "error of the angle found after such a turn, in degrees",
+    "latent_change_mirrored_coefficients": "the same under a mirror and a turn, where the group has mirrors",
     "restarts_agree": "whether two trainings from different starts found the same latents",
 }
 
