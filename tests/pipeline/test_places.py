@@ -125,7 +125,8 @@ def test_a_fit_with_a_reference_checks_the_instrument(rng, quick_fit):
 
 def test_a_fit_of_few_patterns_has_maps_of_symmetry(rng, tmp_path, quiet_report):
     few = Scan.from_array(np.asarray(fourfold_scan(rng).patterns)[:2])
-    result = fit(few, config=asked(), directory=tmp_path / "run")
+    result = fit(few, config=asked(check_instrument=True), directory=tmp_path / "run")
+    assert "point_group_by_instrument" in result.maps  # asked for without a reference
     assert result.model is None
     assert "Nothing was trained" in " ".join(result.problems)
     assert result.maps["n_fold"].shape == (2, SCAN_SHAPE[1], 4)

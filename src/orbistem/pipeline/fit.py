@@ -231,7 +231,7 @@ def _fit(
         run["broken"] = describe_broken(broken, scan)
         if broken.problem is not None:
             problems.append(broken.problem)
-    if asked or places:
+    if asked or places or config.symmetry.check_instrument:
         with clock.step("map"), blas_of_one_thread():
             verdicts = judge(
                 place.directory,
