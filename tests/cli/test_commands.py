@@ -141,6 +141,7 @@ def test_verify_notices_a_change(orbistem, scan_file, quick_toml, tmp_path):
         (("fit", "SCAN", "-o", "x", "--centre", "here"), "centre: want 2 numbers"),
         (("fit", "SCAN", "-o", "x", "--centre", "40,3"), "--centre"),
         (("fit", "SCAN", "-o", "x", "--group", "C5"), "group"),
+        (("fit", "SCAN", "-o", "x", "--classes", "few"), "classes"),
         (("fit", "SCAN", "-o", "x", "--whiten", "log"), "whiten: want"),
         (("fit", "SCAN", "-o", "x", "--background", "nothing.npy"), "background: want"),
         (("fit", "SCAN", "-o", "x", "--memory", "lots"), "memory: want a size"),

@@ -293,7 +293,11 @@ def _classes(text: str) -> dict[str, Any]:
     """Options of "none", "auto" or a number."""
     if text in ("auto", "none"):
         return {"auto": text == "auto", "number": None}
-    return {"auto": False, "number": parse_numbers("classes", text, (1,), int)[0]}
+    if not text.isdecimal():
+        from orbistem.errors import OptionError
+
+        raise OptionError(f"classes: want a number, auto or none, got {text!r}; correct it")
+    return {"auto": False, "number": int(text)}
 
 
 def _descan(text: str) -> Any:
