@@ -25,7 +25,7 @@ from orbistem.pipeline.classes import class_words, describe_classes, measure_cla
 from orbistem.pipeline.compile_cache import use_compile_cache
 from orbistem.pipeline.descriptors import describe_symmetry, find_scan_frame, noise_factor, symmetry_words
 from orbistem.pipeline.examples import build_examples
-from orbistem.pipeline.maps import build_maps
+from orbistem.pipeline.maps import build_maps, group_words
 from orbistem.pipeline.orientation import measure_orientation, reference_positions
 from orbistem.pipeline.places import asked_places, with_pictures
 from orbistem.pipeline.preparation import Preparation, block_size_for, prepare
@@ -42,6 +42,7 @@ from orbistem.report import write_report
 from orbistem.result import Result
 from orbistem.scan import Scan
 from orbistem.stream import Inline, Runner, Threads
+from orbistem.symmetry.alike import group_alike
 
 __all__ = ["blas_of_one_thread", "default_runner", "finish_run", "fit", "input_checksum"]
 
@@ -188,6 +189,12 @@ def _fit(
             given=vacuum_harmonics(reduced.plan, config),
         )
     words += symmetry_words(descriptors)
+    groups = None
+    if not prepared.trainable:
+        with clock.step("map"), blas_of_one_thread():
+            store = open_store(place.directory / STORE_NAME)
+            groups = group_alike(store.read("harmonics"), reduced.plan.noise)
+        words += group_words(groups)
     if training.model is not None and training.encoding is not None and any(training.active):
         with clock.step("map"), blas_of_one_thread():
             model = with_readout(
@@ -265,6 +272,7 @@ def _fit(
             frame=frame,
             broken=broken,
             classes=classes,
+            groups=groups,
             by_instrument=(
                 None if verdicts is None or verdicts.instrument is None else verdicts.instrument.maps()
             ),

@@ -16,6 +16,7 @@ from orbistem.pipeline.descriptors import Descriptors, ScanFrame
 from orbistem.pipeline.orientation import Orientation
 from orbistem.pipeline.preparation import Preparation
 from orbistem.scan import Scan
+from orbistem.symmetry.alike import Groups
 from orbistem.symmetry.broken import Broken
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ LONG_NAMES = {
     "com_y": "centre of mass from the pattern centre, along ky",
     "com_x": "centre of mass from the pattern centre, along kx",
     "dose": "total of the pattern",
+    "group": "group of patterns that are alike after rotation, the largest first; 1 where there is only one",
     "broken": "difference from the reference crystal, standard-normal score",
     "point_group_by_instrument": "1: the point group changes within the uncertainty of the instrument",
     "broken_by_instrument": "1: whether symmetry is broken changes within the uncertainty of the instrument",
@@ -119,6 +121,7 @@ def build_maps(
     descriptors: Descriptors | None = None,
     frame: ScanFrame | None = None,
     broken: Broken | None = None,
+    groups: Groups | None = None,
     by_instrument: Mapping[str, Floats] | None = None,
     classes: SiteClasses | None = None,
 ) -> xr.Dataset:
@@ -142,6 +145,8 @@ def build_maps(
         How the scan lies against the detector.
     broken
         Where a reference was given or asked for.
+    groups
+        Of a scan that is too small for a model.
     by_instrument
         Flags of verdicts that the instrument may have made, (n,) each.
     classes
@@ -168,6 +173,8 @@ def build_maps(
             layers["handedness"] = encoding.handedness
     if broken is not None:
         layers["broken"] = broken.score
+    if groups is not None:
+        layers["group"] = np.where(groups.label > 0, groups.label, np.nan)
     layers |= by_instrument or {}
     layers |= beam_maps(scan, prepared)
     units = UNITS | {
@@ -227,6 +234,20 @@ def _class_maps(classes: SiteClasses, dims: tuple[str, ...], shape: tuple[int, .
         "class": (dims, label, about),
         "class_p": ((*dims, "class_index"), chance, {"units": "1", "long_name": "probability of each class"}),
     }
+
+
+def group_words(groups: Groups) -> tuple[str, ...]:
+    """How many groups of patterns that are alike there are, and how large they are."""
+    known = groups.label[groups.label > 0]
+    if len(known) < 2:
+        return ()
+    if groups.n_groups < 2:
+        return (f"After rotation the {len(known)} patterns do not fall into groups that differ.",)
+    sizes = ", ".join(str(int((known == one).sum())) for one in range(1, groups.n_groups + 1))
+    return (
+        f"After rotation the {len(known)} patterns fall into {groups.n_groups} groups of patterns that are "
+        f"alike, of {sizes} (mean silhouette {groups.silhouette:.2f}; map `group`).",
+    )
 
 
 def scan_coordinates(scan: Scan) -> tuple[tuple[str, ...], dict[str, Any]]:

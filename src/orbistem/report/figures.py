@@ -111,6 +111,13 @@ MAP_VIEWS: tuple[MapView, ...] = (
         title="Broken symmetry, or the instrument?",
         caption="1: the verdict changes with centre, descan, ellipse or mask moved within their uncertainty.",
     ),
+    MapView(
+        name="group",
+        group="symmetry",
+        kind="even",
+        title="Groups",
+        caption="Patterns that are alike after rotation.",
+    ),
     MapView(name="orientation", group="symmetry", kind="angle", title="Orientation"),
     MapView(name="handedness", group="symmetry", kind="signed", title="Handedness"),
     MapView(
