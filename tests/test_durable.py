@@ -352,3 +352,19 @@ def _own_host():
     import platform
 
     return f'"host": {json.dumps(platform.node())}'
+
+
+@pytest.mark.parametrize("age_days", [0.5, 2])
+def test_what_a_killed_writer_left_behind_is_removed_after_a_day(tmp_path, age_days):
+    gone = 4_000_000  # more than any process number
+    old = tmp_path / f".maps.{gone}-0123abcd.partial.nc"
+    mine = tmp_path / f".maps.{os.getpid()}-0123abcd.partial.nc"
+    other = tmp_path / f".other.{gone}-0123abcd.partial.nc"
+    for path in (old, mine, other):
+        path.write_text("half")
+        os.utime(path, (time.time() - age_days * 86400,) * 2)
+    atomic_write_text(tmp_path / "maps.nc", "whole")
+    assert old.exists() == (age_days < 1)
+    assert mine.exists()
+    assert other.exists()
+    assert (tmp_path / "maps.nc").read_text() == "whole"

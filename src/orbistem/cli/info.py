@@ -106,7 +106,7 @@ def _estimate(scan: Scan, *, gain: float | None, memory_mb: int, threads: int | 
 
 def _of_calibration(scan: Scan, found: Calibration, *, whole: bool) -> dict[str, Any]:
     """Facts of a calibration; what needs neighbouring lines is told of a whole scan only."""
-    from orbistem.pipeline.calibration import calibration_words, semi_angle_mrad
+    from orbistem.pipeline.calibration import calibration_words, disk_radius_px, semi_angle_mrad
     from orbistem.pipeline.descriptors import scan_frame
 
     centre, counts, ellipse = found.centre, found.counts, found.ellipse
@@ -120,7 +120,6 @@ def _of_calibration(scan: Scan, found: Calibration, *, whole: bool) -> dict[str,
         notes += frame.words
         rotation = float(np.rad2deg(frame.found_rad)) if np.isfinite(frame.found_rad) else None
         problems += found.left_out.lines.problems
-    disk = ellipse.disk_px
     return {
         "centre_px": list(centre.centre_px),
         "centre_sd_px": list(centre.sd_px),
@@ -129,7 +128,7 @@ def _of_calibration(scan: Scan, found: Calibration, *, whole: bool) -> dict[str,
         "descan_range_px": found.descan.range_px,
         "ellipse_ratio": ellipse.ellipse[0],
         "ellipse_angle_deg": float(np.rad2deg(ellipse.ellipse[1])),
-        "disk_radius_px": None if disk is None else disk[2],
+        "disk_radius_px": disk_radius_px(ellipse),
         "semi_angle_mrad": semi_angle_mrad(scan, ellipse),
         "scan_rotation_deg": rotation,
         "fly_back_columns": list(found.left_out.lines.columns),

@@ -2,17 +2,21 @@
 
 import hashlib
 import os
+import re
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from orbistem.durable.disk import Step, disk_error, no_step, remove, rename, sync_file, sync_folder
+from orbistem.durable.lock import age_s, is_running
 from orbistem.durable.swap import swap_directory
 
 __all__ = ["atomic_write_bytes", "atomic_write_text", "sha256_file", "sha256_tree", "write_aside"]
 
 _CHUNK_BYTES = 1 << 20
+LEFT_BEHIND_S = 86400.0
+"""Age from which an unfinished file of a process that is gone is removed."""
 
 
 @contextmanager
@@ -37,6 +41,7 @@ def write_aside(final: Path, *, on_step: Step = no_step) -> Iterator[Path]:
         If the disk is full or the folder cannot be written; `final` is then as it was.
     """
     final = Path(os.path.realpath(final))
+    _remove_left_behind(final)
     aside = final.with_name(f".{final.stem[:40]}.{os.getpid()}-{secrets.token_hex(4)}.partial{final.suffix}")
     try:
         yield aside
@@ -57,6 +62,23 @@ def write_aside(final: Path, *, on_step: Step = no_step) -> Iterator[Path]:
     except BaseException:
         remove(aside)
         raise
+
+
+def _remove_left_behind(final: Path) -> None:
+    """Remove what writers of the same file left behind when they were killed, a day ago or more.
+
+    A younger one may belong to a process of another computer that shares the folder.
+    """
+    name = re.compile(rf"\.{re.escape(final.stem[:40])}\.\d+-[0-9a-f]{{8}}\.partial{re.escape(final.suffix)}")
+    try:
+        found = [entry for entry in final.parent.iterdir() if name.fullmatch(entry.name)]
+    except OSError:
+        return
+    for entry in found:
+        pid = int(entry.name.rsplit(".partial", 1)[0].rsplit(".", 1)[1].split("-")[0])
+        if age_s(entry) > LEFT_BEHIND_S and not is_running(pid):
+            with suppress(OSError):
+                remove(entry)
 
 
 def atomic_write_bytes(path: Path, content: bytes) -> None:

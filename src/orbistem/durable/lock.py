@@ -91,7 +91,7 @@ class DirectoryLock:
             os.close(os.open(guard, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
         except (FileExistsError, PermissionError):  # Windows: PermissionError while another one removes it
             time.sleep(_RETRY_S)
-            if _age_s(guard) > _SETTLE_S:
+            if age_s(guard) > _SETTLE_S:
                 guard.unlink(missing_ok=True)
             return
         try:
@@ -104,7 +104,7 @@ class DirectoryLock:
         if not self.path.exists():
             return
         folder = self.path.with_suffix("")
-        if not owner and _age_s(self.path) < _SETTLE_S:
+        if not owner and age_s(self.path) < _SETTLE_S:
             raise OutputError(f"{folder} is in use by another program; wait, or choose another folder")
         if owner and owner.get("host") != _host():
             raise OutputError(
@@ -130,7 +130,8 @@ def _host() -> str:
     return platform.node()
 
 
-def _age_s(path: Path) -> float:
+def age_s(path: Path) -> float:
+    """Seconds since a file was changed; 0 where it is gone."""
     try:
         return time.time() - path.stat().st_mtime
     except OSError:
@@ -154,3 +155,8 @@ def _born(pid: int) -> float | None:
         return float(psutil.Process(pid).create_time())
     except (psutil.Error, ValueError):
         return None
+
+
+def is_running(pid: int) -> bool:
+    """Whether this computer has a process of that number."""
+    return _born(pid) is not None

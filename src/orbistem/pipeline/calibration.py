@@ -32,6 +32,7 @@ __all__ = [
     "as_sentence",
     "calibrate",
     "calibration_words",
+    "disk_radius_px",
     "edge_words",
     "measure",
     "pixel_scale",
@@ -196,21 +197,27 @@ def calibrate(scan: Scan, config: FitConfig, first: FirstPass) -> Calibration:
     )
 
 
+def disk_radius_px(ellipse: EllipseFit) -> float | None:
+    """Radius of the bright disk; None where no sharp edge was found."""
+    return None if ellipse.disk_px is None or ellipse.found is None else ellipse.disk_px[2]
+
+
 def semi_angle_mrad(scan: Scan, ellipse: EllipseFit) -> float | None:
     """Convergence semi-angle from the radius of the bright disk; None without a disk or angles."""
     axis = scan.detector_axes[0]
     unit = normalise_unit(axis.units)
-    if ellipse.disk_px is None or unit.dimension != "angle":
+    radius_px = disk_radius_px(ellipse)
+    if radius_px is None or unit.dimension != "angle":
         return None
-    return 1e3 * ellipse.disk_px[2] * abs(axis.scale) * unit.to_base
+    return 1e3 * radius_px * abs(axis.scale) * unit.to_base
 
 
 def calibration_words(scan: Scan, found: Calibration) -> list[str]:
     """Descan, ellipse and bright disk, in sentences."""
     words = [as_sentence(part.why) for part in (found.descan, found.ellipse)]
-    disk = found.ellipse.disk_px
-    if disk is not None:
-        size = f"The bright disk has a radius of {disk[2]:.2f} px"
+    radius_px = disk_radius_px(found.ellipse)
+    if radius_px is not None:
+        size = f"The bright disk has a radius of {radius_px:.2f} px"
         angle = semi_angle_mrad(scan, found.ellipse)
         if angle is not None:
             size += f", a semi-angle of {angle:.4g} mrad"
