@@ -31,10 +31,13 @@ SCOUT_ROUNDS = 5
 SEVERAL_DRAWS_SIGNAL = 300.0
 """Signal of a pattern, in nats, below which the bound of several draws is worth its cost."""
 SEVERAL_DRAWS = 2
+FEW_PATTERNS, FEW_RESTARTS = 8192, 3
 ROUGH_LEVEL = 1.03
 """Median noise eigenvalue above which structure is left in every order (1.00 to 1.01 for shot noise)."""
 START_MARGIN = 2.0
 """Nats per pattern by which a short training must be better to overrule the usual start."""
+CALIBRATIONS = 2
+"""Steps of the model error towards its fixed point; the third one changes it by less than 0.02."""
 FRAME_PATTERNS = 4096
 """Patterns whose posterior sets the reported latent frame; more change it by less than 2 %."""
 
@@ -79,9 +82,12 @@ def fit_orbit_vae(
     turns = _turns(coefficients, basis, options)
     data = _split(coefficients, basis, counts, turns, share=options.heldout_share, seed=seed)
     starts = {"learned": ("mean", "zero"), "mean": ("mean",)}.get(options.background, ("zero",))
-    plain = replace(options, net=replace(options.net, draws=1))  # the starts differ by far more
+    plain = options
+    if data.counting is not None:  # the starts differ by far more than the bounds
+        plain = replace(options, net=replace(options.net, draws=1))
     scout = replace(options.train, steps=min(options.scout_steps, options.train.steps), rounds=SCOUT_ROUNDS)
-    progress.start("train", len(starts) * scout.steps + options.train.steps)
+    restarts = 1 if data.counting is not None else options.restarts or _restarts(len(data.train))
+    progress.start("train", len(starts) * scout.steps + restarts * options.train.steps)
     try:
         scouts = [
             _stage(
@@ -97,29 +103,35 @@ def fit_orbit_vae(
             for i, start in enumerate(starts)
         ]
         best = _better_start(scouts)
-        main = _stage(
-            data,
-            options,
-            options.train,
-            best.restart.start,
-            seed=seed + 1009,
-            stage=len(starts),
-            progress=progress,
-            checkpoint=checkpoint,
-            settled_offset=None if data.counting is None else _offset(best.net),
-        )
+        mains = [
+            _stage(
+                data,
+                options,
+                options.train,
+                start,
+                seed=seed + 1009 * (i + 1),
+                stage=len(starts) + i,
+                progress=progress,
+                checkpoint=checkpoint,
+                settled_offset=None if data.counting is None else _offset(best.net),
+            )
+            for i, start in enumerate(_long_starts(best.restart.start, starts, n=restarts))
+        ]
     finally:
         progress.finish()
-    ranked = sorted((*scouts, main), key=lambda outcome: outcome.restart.heldout, reverse=True)
-    winner = ranked[0] if data.counting is None else main
+    # with shot noise that follows the signal the evidence has another scale than that of the scouts
+    compared = mains if data.counting is not None else [*mains, *scouts]
+    winner = max(compared, key=lambda outcome: outcome.restart.heldout)
+    ranked = sorted((*scouts, *mains), key=lambda outcome: outcome.restart.heldout, reverse=True)
     ranked = [winner, *(o for o in ranked if o is not winner)]
-    alike = [o for o in ranked[1:] if o.restart.start == winner.restart.start] or ranked[1:]
+    others = [o for o in mains if o is not winner] or ranked[1:]
+    alike = [o for o in others if o.restart.start == winner.restart.start] or others
     model = _finish(winner, data, options, seed=seed)
     agreement = _agreement(model, _finish(alike[0], data, options, seed=seed), data)
     problem = _problem(model)
     report = TrainingReport(
-        steps=sum(o.restart.steps for o in (*scouts, main)),
-        patterns_per_s=main.patterns_per_s,
+        steps=sum(o.restart.steps for o in ranked),
+        patterns_per_s=mains[0].patterns_per_s,
         first_epoch_s=scouts[0].first_round_s,
         kept_coefficients=basis.n_kept,
         active=tuple(bool(x) for x in model.active),
@@ -127,7 +139,7 @@ def fit_orbit_vae(
         restarts=tuple(o.restart for o in reversed(ranked)),
         agreement=agreement,
         problem=problem,
-        words=_words(model, scouts, winner, agreement, time.perf_counter() - began),
+        words=_words(model, scouts, mains, winner, agreement, time.perf_counter() - began),
     )
     return model, report
 
@@ -148,7 +160,7 @@ def settled(options: OrbitVAEOptions, basis: SteerableBasis, *, counted: bool = 
         options,
         net=replace(
             net,
-            draws=net.draws or (SEVERAL_DRAWS if faint else 1),
+            draws=net.draws or (SEVERAL_DRAWS if faint and not rough else 1),
             mirrored=counted and Group.from_name(options.group).continuous
             if net.mirrored is None
             else net.mirrored,
@@ -164,6 +176,17 @@ def _offset(net: OrbitNet) -> np.ndarray:
     """Static offset in noise units, (k, 2)."""
     scale = np.asarray(net.decoder.scale) * (1 - np.asarray(net.decoder.real))
     return np.asarray(np.asarray(net.offset) * scale[:, None], dtype=np.float64)
+
+
+def _restarts(n_patterns: int) -> int:
+    """How many long trainings: a small scan is learned by heart sooner or later, depending on the start."""
+    return FEW_RESTARTS if n_patterns <= FEW_PATTERNS else 1
+
+
+def _long_starts(best: str, starts: tuple[str, ...], *, n: int) -> tuple[str, ...]:
+    """Starts of the long trainings: the better one twice, then the other, and so on."""
+    others = [start for start in starts if start != best] or [best]
+    return tuple(([best, best, *others] * n)[:n])
 
 
 def _better_start(scouts: list[_Outcome]) -> _Outcome:
@@ -341,7 +364,9 @@ def _finish(outcome: _Outcome, data: _Data, options: OrbitVAEOptions, *, seed: i
 
     found = posterior(np.asarray(outcome.model_error), library)
     if outcome.net.counting.gaussian:
-        model_error = _calibrated(found["pattern"], outcome.net, data, some)
+        model_error = _calibrated(found, outcome.net, data, some)
+        for _ in range(CALIBRATIONS - 1):
+            model_error = _calibrated(posterior(model_error, library), outcome.net, data, some)
     else:
         model_error = np.asarray(outcome.model_error)
     library = found["mode"][chosen]
@@ -358,10 +383,15 @@ def _finish(outcome: _Outcome, data: _Data, options: OrbitVAEOptions, *, seed: i
     )
 
 
-def _calibrated(pattern: np.ndarray, net: OrbitNet, data: _Data, rows: np.ndarray) -> np.ndarray:
-    """Model error of each coefficient: what the posterior mean pattern leaves beyond the shot noise."""
+def _calibrated(found: dict[str, np.ndarray], net: OrbitNet, data: _Data, rows: np.ndarray) -> np.ndarray:
+    """Model error of each coefficient: squared residual, averaged over the posterior, beyond the shot noise.
+
+    The step of the EM algorithm (Dempster, Laird & Rubin 1977) for the noise of a given decoder: the
+    residual of the posterior mean alone is too small by what the posterior leaves open.
+    """
     measured = np.asarray(centred(net, jnp.asarray(data.pairs[rows])))
-    left = np.mean(np.sum((measured - pattern) ** 2, axis=-1, dtype=np.float64), axis=0)
+    square = np.sum(measured**2 - 2 * measured * found["pattern"], axis=-1, dtype=np.float64) + found["power"]
+    left = np.mean(square, axis=0)
     return np.asarray(np.maximum(left / data.orders.freedom - 1, 0), dtype=np.float32)
 
 
@@ -424,7 +454,12 @@ def _problem(model: OrbitVAE) -> str | None:
 
 
 def _words(
-    model: OrbitVAE, scouts: list[_Outcome], winner: _Outcome, agreement: float | None, seconds: float
+    model: OrbitVAE,
+    scouts: list[_Outcome],
+    mains: list[_Outcome],
+    winner: _Outcome,
+    agreement: float | None,
+    seconds: float,
 ) -> tuple[str, ...]:
     n_active = int(model.active.sum())
     said = [
@@ -441,8 +476,8 @@ def _words(
             f"(held-out evidence of short trainings, nats per pattern: {scores})"
         )
     said.append(
-        f"trained {len(scouts) + 1} times ({seconds:.0f} s); kept: the parameters with the best held-out "
-        f"evidence ({winner.restart.heldout:.1f} nats per pattern, {winner.restart.steps} steps)"
+        f"trained {len(scouts) + len(mains)} times ({seconds:.0f} s); kept: the parameters with the best "
+        f"held-out evidence ({winner.restart.heldout:.1f} nats per pattern, {winner.restart.steps} steps)"
     )
     if agreement is not None:
         said.append(f"an independent training explains {100 * agreement:.0f} % of the latent variation")

@@ -39,6 +39,7 @@ class Inferred(NamedTuple):
     evidence: Array
     misfit: Array  # |a - b|² at the mode, shot noise units
     pattern: Array  # posterior mean pattern (n, k, 2), centred
+    power: Array  # posterior mean of its squared coefficients (n, k)
     handedness: Array  # posterior mean of the mirror's sign: 1 as the template, -1 its mirror image
 
 
@@ -102,7 +103,10 @@ def infer_batch(
         field = jnp.where(other[:, None], posterior.other_field, field)
         pattern = _viewed(pattern, mirrored, orders, turns)
     if turns.free:
-        angle, sd, order = _angle_summary(field, start, narrow_sd)
+        precision = jax.lax.rsqrt(1 + model_error)[None, :, None]
+        with_itself = overlap(template * precision, template * precision, orders)
+        symmetric = _orders_held(correlation(with_itself, orders, INFER_ANGLES))
+        angle, sd, order = _angle_summary(field, start, narrow_sd, symmetric)
     else:
         angle, sd, order = _turn_summary(field, start)
     handedness = jnp.ones_like(angle)
@@ -119,6 +123,7 @@ def infer_batch(
         posterior.evidence,
         misfit,
         pattern,
+        posterior.power,
         handedness,
     )
 
@@ -218,7 +223,25 @@ def _best_templates(
     return library[best % library.shape[0]], best >= library.shape[0]
 
 
-def _angle_summary(field: Array, refined: Array, narrow_sd: Array) -> tuple[Array, Array, Array]:
+def _orders_held(field: Array) -> Array:
+    """Which of `ORDERS_TESTED` a log posterior of the angle (n, angle) shows, (n, order).
+
+    Turns by 2π/n from the highest peak reach peaks within three nats of it that stand three nats above the
+    valleys between.
+    """
+    top = jnp.argmax(field, axis=-1)
+    shifted = jax.vmap(lambda row, by: jnp.roll(row, -by))(field, top)
+    held = []
+    for n in ORDERS_TESTED:
+        related = jnp.min(shifted[:, INFER_ANGLES // n :: INFER_ANGLES // n], axis=-1)
+        between = jnp.max(shifted[:, INFER_ANGLES // (2 * n) :: INFER_ANGLES // n], axis=-1)
+        held.append((related > shifted[:, 0] - CLAIM_NATS) & (related > between + CLAIM_NATS))
+    return jnp.stack(held, axis=-1)
+
+
+def _angle_summary(
+    field: Array, refined: Array, narrow_sd: Array, symmetric: Array
+) -> tuple[Array, Array, Array]:
     """Peak, width and rotation order of the angle's posterior.
 
     Parameters
@@ -229,11 +252,14 @@ def _angle_summary(field: Array, refined: Array, narrow_sd: Array) -> tuple[Arra
         Angle of the refined point (n,): the peak, where the posterior is narrower than the grid.
     narrow_sd
         Its sd from the curvature of the joint posterior.
+    symmetric
+        Rotation orders that the template has by itself (n, order).
 
     Notes
     -----
-    The order is the largest n for which turns by 2π/n reach peaks within three nats of the highest one that
-    stand three nats above the valleys between; 0 where all angles stay within three nats.
+    The order is the largest n that both the posterior and the template show, so that neither the noise of one
+    pattern nor a template that its pattern contradicts claims a symmetry; 0 where all angles stay within
+    three nats.
     """
     spacing = 2 * jnp.pi / INFER_ANGLES
     top = jnp.argmax(field, axis=-1)
@@ -248,12 +274,8 @@ def _angle_summary(field: Array, refined: Array, narrow_sd: Array) -> tuple[Arra
     flat = peak - jnp.min(shifted, axis=-1) < CLAIM_NATS
     unknown = jnp.pi / jnp.sqrt(3.0)
     sd = jnp.where(flat, unknown, jnp.minimum(sd, unknown))
-    order = jnp.ones(peak.shape, jnp.int32)
-    for n in ORDERS_TESTED:
-        related = jnp.min(shifted[:, INFER_ANGLES // n :: INFER_ANGLES // n], axis=-1)
-        between = jnp.max(shifted[:, INFER_ANGLES // (2 * n) :: INFER_ANGLES // n], axis=-1)
-        holds = (related > peak - CLAIM_NATS) & (related > between + CLAIM_NATS)
-        order = jnp.where(holds, jnp.maximum(order, n), order)
+    held = _orders_held(field) & symmetric
+    order = jnp.max(jnp.where(held, jnp.asarray(ORDERS_TESTED), 1), axis=-1)
     return angle, sd, jnp.where(flat, 0, order)
 
 

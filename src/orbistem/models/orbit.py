@@ -53,6 +53,9 @@ class OrbitVAEOptions:
         Length of the training.
     scout_steps
         Steps of the short trainings that compare starts.
+    restarts
+        Long trainings, of which held-out evidence keeps one; 0: three for up to 8192 patterns, else one. One
+        where shot noise is followed pattern by pattern.
     heldout_share
         Share of the patterns kept for judging.
     group
@@ -66,6 +69,7 @@ class OrbitVAEOptions:
     net: OrbitOptions = field(default_factory=OrbitOptions)
     train: TrainOptions = field(default_factory=TrainOptions)
     scout_steps: int = 500
+    restarts: int = 0
     heldout_share: float = 0.1
     refine_steps: int = 15
     samples: int = 32
@@ -79,6 +83,8 @@ class OrbitVAEOptions:
                 f"mirrored: want false where the group is {group.name}, whose mirror images lie at unknown "
                 "angles; leave it out"
             )
+        if self.restarts < 0:
+            raise OptionError(f"restarts: want 0 or more, got {self.restarts}; 0 settles it")
         if self.scout_steps < 1:
             raise OptionError(f"scout_steps: want 1 or more, got {self.scout_steps}")
         if not 0 < self.heldout_share < 0.5:

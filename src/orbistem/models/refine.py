@@ -128,6 +128,7 @@ class Posterior(NamedTuple):
     covariance: Array  # (n, d, d)
     evidence: Array  # (n,)
     pattern: Array  # (n, k, 2), as measured: turned, centred
+    power: Array  # (n, k) mean of the pattern's squared coefficients
     effective: Array  # (n,) effective share of the samples
     angle_field: Array  # (n, angle) log posterior of the angle, z integrated, from the refined angle on
     own_hand: Array  # (n,) probability that the pattern is not the mirror image of what was refined
@@ -200,9 +201,10 @@ def sample_posterior(
             log_p = jnp.logaddexp(log_p, other_p) - float(np.log(2))
         log_ratio = log_p - constant - 0.5 * jnp.sum(z * z - draw * draw, axis=-1) + half_log_det
         shift = (log_ratio - log_p)[:, None]
-        return log_ratio, z, turned, field + shift, own, other_field + shift
+        power = jnp.sum(counting.mean(template) ** 2, axis=-1)
+        return log_ratio, z, turned, power, field + shift, own, other_field + shift
 
-    log_weight, z, turned, field, own, other_field = jax.lax.map(one, draws)
+    log_weight, z, turned, power, field, own, other_field = jax.lax.map(one, draws)
     weight = jax.nn.softmax(log_weight, axis=0)
     mean = jnp.einsum("sn,snd->nd", weight, z)
     apart = z - mean[None]
@@ -212,6 +214,7 @@ def sample_posterior(
         covariance=spread,
         evidence=jax.nn.logsumexp(log_weight, axis=0) - float(np.log(n_samples)),
         pattern=jnp.einsum("sn,snkc->nkc", weight, turned),
+        power=jnp.einsum("sn,snk->nk", weight, power),
         effective=1 / jnp.sum(weight**2, axis=0) / n_samples,
         angle_field=jax.nn.logsumexp(field, axis=0),
         own_hand=jnp.einsum("sn,sn->n", weight, own),

@@ -114,7 +114,8 @@ def _basis(plan: Plan, moments: HarmonicsMoments, config: FitConfig) -> tuple[Pl
 
     if plan.gain is not None:
         basis = solve(plan.noise, scale_noise=False)
-        if basis.signal_nats < FAINT_SIGNAL:  # what is the same in all patterns only adds noise
+        if basis.signal_nats < FAINT_SIGNAL and plan.autocorrelation is None:
+            # what is the same in all patterns only adds noise
             basis = solve(plan.noise, scale_noise=False, static=False)
         return plan, basis
     basis = solve(plan.noise, scale_noise=True)
