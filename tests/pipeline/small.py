@@ -46,6 +46,7 @@ def small_model() -> OrbitVAEOptions:
         net=OrbitOptions(latent_dim=2, encoder_width=8, decoder_width=16, decoder_depth=1, train_angles=24),
         train=TrainOptions(steps=60, batch=32, rounds=6),
         scout_steps=20,
+        restarts=1,
         refine_steps=3,
         samples=4,
     )
