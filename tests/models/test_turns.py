@@ -14,6 +14,7 @@ from orbistem.groups import GROUPS, Group
 from orbistem.models.infer import (
     CLAIM_NATS,
     INFER_ANGLES,
+    ORDERS_TESTED,
     _angle_summary,
     _turn_summary,
     encode_batch,
@@ -254,7 +255,8 @@ def test_the_order_of_a_symmetric_template_is_that_of_its_waves(rng):
         field((3, 0.5)),
     ]
     start, narrow = jnp.zeros(len(fields)), jnp.full(len(fields), 0.2)
-    angle, sd, order = _angle_summary(jnp.asarray(np.stack(fields), jnp.float32), start, narrow)
+    symmetric = jnp.ones((len(fields), len(ORDERS_TESTED)), bool)
+    angle, sd, order = _angle_summary(jnp.asarray(np.stack(fields), jnp.float32), start, narrow, symmetric)
     np.testing.assert_array_equal(order, [1, 2, 3, 4, 6, 3, 0])
     known = np.maximum(np.asarray(order), 1)[:-1]
     apart = (np.asarray(angle)[:-1] - turn) * known
