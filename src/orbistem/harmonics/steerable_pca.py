@@ -17,6 +17,9 @@ TRACY_WIDOM_MEAN, TRACY_WIDOM_SD = -1.2065, 1.2680
 FALSE_ALARM_SD = 4.0
 """The largest noise eigenvalue of all orders together stays below mean + 4 sd in 99 % of scans."""
 RANK_TOLERANCE = 1e-6
+BULK_LIMIT, MAX_DOUBT = 1.1, 1.5
+"""Noise eigenvalues whose median is 10 % too low (correlated pixels) raise the edge by as much, at most so
+far."""
 FAINT_SIGNAL = 500.0
 """Signal of a pattern, in nats, below which shot noise outweighs what few latents cannot draw."""
 
@@ -142,12 +145,14 @@ def steerable_basis(
     noise_level = _noise_level(spectrum, edge, bulk, scale_noise=scale_noise)
     if scale_noise:
         edge = edge * noise_level
+    # a bulk below 1 says that the noise covariance is not exact: it may underrate others by as much
+    doubt = 1.0 if scale_noise else float(np.clip(1 / max(noise_level, 1e-9), 1.0, MAX_DOUBT))
     static = np.zeros((n_rings, n_orders)) if mean is None else mean * (np.arange(n_orders) > 0)
     rows = [
         (value, m, vector)
         for m, values, radial in found
         for value, vector in zip(values, radial, strict=True)
-        if value - np.abs(vector @ static[:, m]) ** 2 / 2 > edge[m]
+        if value - np.abs(vector @ static[:, m]) ** 2 / 2 > edge[m] * (doubt if doubt > BULK_LIMIT else 1.0)
     ]
     rows.sort(key=lambda row: -row[0])
     kept = rows[:max_kept]
