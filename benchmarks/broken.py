@@ -67,13 +67,14 @@ def clean_scan(name: str, keep: Path) -> tuple[np.ndarray, np.ndarray, tuple[flo
         return kept["patterns"], kept["distance"], (float(y), float(x))
 
 
-def find(counts: np.ndarray, steps: tuple[float, float], seed: int) -> Broken:
-    """`broken` of counts with default settings."""
+def find(
+    counts: np.ndarray, steps: tuple[float, float], seed: int, *, grid: tuple[int, int] = (64, 64)
+) -> Broken:
+    """`broken` of counts (n, ky, kx) of square detectors with default settings, untrained."""
+    shape = counts.shape[1:]
+    centre = (shape[0] - 1) / 2
     plan = Plan(
-        mean=counts.mean(axis=0),
-        pixel_valid=np.ones((PX, PX), bool),
-        centre_px=(CENTRE, CENTRE),
-        gain=1.0,
+        mean=counts.mean(axis=0), pixel_valid=np.ones(shape, bool), centre_px=(centre, centre), gain=1.0
     )
     harmonics = plan.harmonics(counts)
     harmonics[:, :, 0] -= harmonics[:, :, 0].mean(axis=0)
@@ -83,7 +84,7 @@ def find(counts: np.ndarray, steps: tuple[float, float], seed: int) -> Broken:
         latent=None,
         angle=None,
         reference=np.ones(len(counts), bool),
-        layout=Layout.grid((64, 64), steps=steps),
+        layout=Layout.grid(grid, steps=steps),
         rng=np.random.default_rng(seed),
     )
 

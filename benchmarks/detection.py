@@ -20,21 +20,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from broken import find
 from machine import describe
 from requirements_table import Sense, Table
 from scipy.ndimage import gaussian_filter
 from sklearn.metrics import roc_auc_score
 
 import orbistem
-from orbistem.pipeline.broken import modes_of
-from orbistem.plan import Plan
 from orbistem.simulate import Variant, expose, find_recipe
 from orbistem.simulate.multislice import clean_patterns
 from orbistem.simulate.recipes import Recipe
 from orbistem.simulate.run import build_for, scan_positions
 from orbistem.symmetry import broken as broken_module
-from orbistem.symmetry.broken import BrokenOptions, find_broken
-from orbistem.symmetry.pooling import Layout
 
 SCANS = {"zns-110": (48, 60), "zns-001": (36, 36)}
 """Positions (y, x) over 16.2 × 19.1 Å and 16.2 × 16.2 Å."""
@@ -156,23 +153,7 @@ def broken(counts: np.ndarray, scene: Scene, seed: int) -> np.ndarray:
     the ROC curve does not see.
     """
     broken_module.DRAWS = broken_module.DRAWN_AT_ONCE
-    plan = Plan(
-        mean=counts.mean(axis=0),
-        pixel_valid=np.ones((PX, PX), bool),
-        centre_px=((PX - 1) / 2, (PX - 1) / 2),
-        gain=1.0,
-    )
-    harmonics = plan.harmonics(counts)
-    harmonics[:, :, 0] -= harmonics[:, :, 0].mean(axis=0)
-    found = find_broken(
-        harmonics,
-        modes_of(plan, BrokenOptions()),
-        latent=None,
-        angle=None,
-        reference=np.ones(len(counts), bool),
-        layout=Layout.grid(scene.grid, steps=scene.steps),
-        rng=np.random.default_rng(seed),
-    )
+    found = find(counts, scene.steps, seed, grid=scene.grid)
     return np.asarray(found.score)
 
 

@@ -49,14 +49,20 @@ def whole_fit(plain_vae: type[PlainVAE], tmp_path: Path) -> Callable[..., Result
 
 
 @pytest.fixture
-def quick_fit(whole_fit: Callable[..., Result], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
-    """The same with a report that says nothing: drawing takes longer than all the rest."""
+def quiet_report(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A report that says nothing: drawing takes longer than all the rest."""
 
     def write_nothing(directory: Path) -> Path:
         (directory / "report.html").write_text("<!doctype html>", encoding="utf-8")
         return directory / "report.html"
 
     monkeypatch.setattr("orbistem.pipeline.fit.write_report", write_nothing)
+
+
+@pytest.fixture
+def quick_fit(whole_fit: Callable[..., Result], quiet_report: None) -> Callable[..., Result]:
+    """`whole_fit` with a quiet report."""
+    del quiet_report
     return whole_fit
 
 

@@ -22,15 +22,6 @@ from orbistem.symmetry import DESCRIPTORS
 NAMES = {variable.name for descriptor in DESCRIPTORS for variable in descriptor.variables}
 
 
-@pytest.fixture
-def quiet_report(monkeypatch):
-    def write_nothing(directory):
-        (directory / "report.html").write_text("<!doctype html>", encoding="utf-8")
-        return directory / "report.html"
-
-    monkeypatch.setattr("orbistem.pipeline.fit.write_report", write_nothing)
-
-
 def test_a_run_without_a_model_has_all_maps_and_can_be_loaded(scan, tmp_path, quiet_report):
     measure_symmetry(scan, directory=tmp_path / "run", config=small_config())
     run = json.loads((tmp_path / "run" / "run.json").read_text(encoding="utf-8"))

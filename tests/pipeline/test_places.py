@@ -46,15 +46,6 @@ def asked(**named: object) -> FitConfig:
     )
 
 
-@pytest.fixture
-def quiet_report(monkeypatch):
-    def write_nothing(directory):
-        (directory / "report.html").write_text("<!doctype html>", encoding="utf-8")
-        return directory / "report.html"
-
-    monkeypatch.setattr("orbistem.pipeline.fit.write_report", write_nothing)
-
-
 def test_a_place_says_what_it_keeps_and_what_carries_the_rest(rng, tmp_path):
     config = asked(at=((5, 9),), regions=((0, 12, 8, 10),), check_instrument=True)
     measure_symmetry(fourfold_scan(rng), directory=tmp_path / "run", config=config)

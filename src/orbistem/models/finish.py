@@ -69,13 +69,12 @@ def finish(
             n_samples=options.samples,
         )
 
-    found = posterior(np.asarray(model_error), library)
+    model_error = np.asarray(model_error)
+    found = posterior(model_error, library)
     if net.counting.gaussian:
         model_error = _calibrated(found, net, pairs[some], orders)
         for _ in range(CALIBRATIONS - 1):
             model_error = _calibrated(posterior(model_error, library), net, pairs[some], orders)
-    else:
-        model_error = np.asarray(model_error)
     library = found["mode"][chosen]
     found = posterior(model_error, library)
     frame = latent_frame(found["z"], found["covariance"])

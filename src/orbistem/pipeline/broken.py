@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from orbistem.config import FitConfig
 from orbistem.errors import OptionError
 from orbistem.harmonics.store import open_store
 from orbistem.models.protocol import Encoding
@@ -20,7 +22,15 @@ from orbistem.symmetry.coarse import CoarseModes, coarse_modes
 from orbistem.symmetry.pooling import Layout
 from orbistem.symmetry.reference import densest
 
-__all__ = ["describe_broken", "measure_broken", "modes_of", "reference_rows"]
+__all__ = [
+    "Reference",
+    "asked_reference",
+    "describe_broken",
+    "measure_broken",
+    "modes_of",
+    "modes_up_to",
+    "reference_rows",
+]
 
 CAVEAT = (
     "Mistilt and thickness break the symmetry of convergent-beam patterns too, and so does a beam that "
@@ -31,6 +41,33 @@ HOW_COMPARED = {
     False: "the lattice that the reference repeats on",
 }
 STRONGEST = 5
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Reference:
+    """What positions are compared with.
+
+    Attributes
+    ----------
+    rows
+        Flat indices; None: the densest part of the latent space.
+    """
+
+    rows: NDArray[np.integer] | None
+
+
+def asked_reference(scan: Scan, config: FitConfig) -> Reference | None:
+    """The reference that the configuration asks for; None where it asks for none.
+
+    Raises
+    ------
+    OptionError
+        It lies outside the scan, or its file does not suit.
+    """
+    region, name = config.prepare.reference, config.prepare.reference_name
+    if region is None and name is None:
+        return None
+    return Reference(rows=reference_rows(scan, region, name))
 
 
 def reference_rows(scan: Scan, region: tuple[int, int, int, int] | None, name: str | None) -> Any:
@@ -72,7 +109,12 @@ def reference_rows(scan: Scan, region: tuple[int, int, int, int] | None, name: s
 
 
 def modes_of(plan: Plan, options: BrokenOptions) -> CoarseModes:
-    """Modes of the plan's harmonics."""
+    """Modes that broken symmetry is looked for in."""
+    return modes_up_to(plan, max_order=options.max_order, n_rings=options.n_rings)
+
+
+def modes_up_to(plan: Plan, *, max_order: int, n_rings: int) -> CoarseModes:
+    """Modes of the plan's harmonics up to an order, in so many rings."""
     mean = plan.clean_mean.reshape(1, -1)[:, plan.analyser.gather]
     profile = np.asarray(plan.analyser(mean)[0, :, 0].real)
     return coarse_modes(
@@ -80,8 +122,8 @@ def modes_of(plan: Plan, options: BrokenOptions) -> CoarseModes:
         plan.grid.carried,
         ring_level=profile if plan.whitening == "poisson" else None,
         profile=profile,
-        max_order=options.max_order,
-        n_rings=options.n_rings,
+        max_order=max_order,
+        n_rings=n_rings,
     )
 
 
@@ -105,8 +147,8 @@ def measure_broken(
     encoding: Encoding | None,
     active: tuple[bool, ...],
     usable: NDArray[np.bool_],
-    rows: NDArray[np.integer] | None,
-    rng: np.random.Generator,
+    reference: Reference,
+    seed: int,
     like: Broken | None = None,
 ) -> Broken:
     """Score all positions of a run whose coefficients lie in `directory`.
@@ -123,10 +165,10 @@ def measure_broken(
         Latents and angles, and which latents carry information; None where nothing was trained.
     usable
         (n,).
-    rows
-        Flat indices of the reference region; None: the densest part of the latent space.
-    rng
-        Draws the law of the maximum.
+    reference
+        See `asked_reference`.
+    seed
+        Of the run; draws the law of the maximum.
     like
         An earlier result whose laws are used again.
     """
@@ -138,18 +180,19 @@ def measure_broken(
         angle = np.asarray(encoding.angle, np.float64)
         usable = usable & np.isfinite(latent).all(axis=1)
         latent = with_hand(latent, encoding)
-    reference = densest(latent, usable)
-    if rows is not None:
-        reference = np.zeros(len(usable), bool)
-        reference[rows] = True
+    if reference.rows is None:
+        perfect = densest(latent, usable)
+    else:
+        perfect = np.zeros(len(usable), bool)
+        perfect[reference.rows] = True
     return find_broken(
         harmonics,
         modes_of(plan, options),
         latent=latent,
         angle=angle,
-        reference=reference,
+        reference=perfect,
         layout=layout_of(scan, usable),
-        rng=rng,
+        rng=np.random.default_rng([seed, 3]),
         options=options,
         laws=None if like is None else like.laws,
     )

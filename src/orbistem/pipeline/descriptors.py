@@ -30,6 +30,7 @@ __all__ = [
     "find_scan_frame",
     "noise_factor",
     "scan_frame",
+    "static_kind",
     "stored_basis",
     "symmetry_words",
 ]
@@ -114,12 +115,15 @@ def stored_basis(
     """
     bare = replace(plan, order0_mean=None)
     moments = _moments(bare, store, threads)
-    if background == "learned":
-        background = "mean"
-    if background == "mean" and moments.n < MIN_PATTERNS:
-        background = "azimuthal"
-    static = static_harmonics(background, mean_harmonics=moments.mean, given=given)  # type: ignore[arg-type]
+    kind = static_kind(background, moments.n)
+    static = static_harmonics(kind, mean_harmonics=moments.mean, given=given)  # type: ignore[arg-type]
     return component_basis(bare, moments, static=static)
+
+
+def static_kind(background: str, n: int) -> str:
+    """What the background of a model means without one, for a scan of n patterns; see `stored_basis`."""
+    kind = "mean" if background == "learned" else background
+    return "azimuthal" if kind == "mean" and n < MIN_PATTERNS else kind
 
 
 def describe_symmetry(

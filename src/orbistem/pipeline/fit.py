@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from orbistem.durable import atomic_write_text, write_aside
 from orbistem.harmonics.store import open_store
 from orbistem.io import open_scan
 from orbistem.io.checksum import array_checksum
-from orbistem.pipeline.broken import describe_broken, measure_broken, reference_rows
+from orbistem.pipeline.broken import asked_reference
 from orbistem.pipeline.certificate import certify
 from orbistem.pipeline.classes import class_words, describe_classes, measure_classes
 from orbistem.pipeline.compile_cache import use_compile_cache
@@ -44,7 +44,18 @@ from orbistem.scan import Scan
 from orbistem.stream import Inline, Runner, Threads
 from orbistem.symmetry.alike import group_alike
 
-__all__ = ["blas_of_one_thread", "default_runner", "finish_run", "fit", "input_checksum"]
+if TYPE_CHECKING:
+    import xarray as xr
+
+__all__ = [
+    "blas_of_one_thread",
+    "default_runner",
+    "finish_run",
+    "fit",
+    "input_checksum",
+    "replayable",
+    "write_datasets",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -150,10 +161,9 @@ def _fit(
 ) -> Result:
     clock = Stopwatch()
     block_size = block_size_for(scan, config.compute.memory_mb)
-    reference = config.prepare.reference
-    where = None if reference is None else reference_positions(scan, reference)
-    asked = reference is not None or config.prepare.reference_name is not None
-    perfect = reference_rows(scan, reference, config.prepare.reference_name) if asked else None
+    region = config.prepare.reference
+    where = None if region is None else reference_positions(scan, region)
+    reference = asked_reference(scan, config)
     places = asked_places(scan, config)  # refused before the file is read
     with clock.step("prepare"), blas_of_one_thread():
         prepared = prepare(scan, config, runner=runner, block_size=block_size, progress=progress)
@@ -205,7 +215,7 @@ def _fit(
                 rng=np.random.default_rng([config.seed, 2]),
             )
             training = replace(training, model=model)
-    broken, verdicts, classes = None, None, None
+    verdicts, classes = None, None
     if config.classes.asked and training.model is not None and training.encoding is not None:
         with clock.step("map"), blas_of_one_thread():
             classes = measure_classes(
@@ -223,22 +233,7 @@ def _fit(
         run["classes"] = describe_classes(classes)
         words += class_words(classes)
         problems += classes.problems
-    if asked:
-        with clock.step("map"), blas_of_one_thread():
-            broken = measure_broken(
-                place.directory,
-                reduced.plan,
-                scan,
-                encoding=training.encoding,
-                active=training.active,
-                usable=np.asarray(prepared.usable),
-                rows=perfect,
-                rng=np.random.default_rng([config.seed, 3]),
-            )
-        run["broken"] = describe_broken(broken, scan)
-        if broken.problem is not None:
-            problems.append(broken.problem)
-    if asked or places or config.symmetry.check_instrument:
+    if reference is not None or places or config.symmetry.check_instrument:
         with clock.step("map"), blas_of_one_thread():
             verdicts = judge(
                 place.directory,
@@ -247,10 +242,9 @@ def _fit(
                 prepared,
                 config,
                 descriptors=descriptors,
-                broken=broken,
+                reference=reference,
                 encoding=training.encoding,
                 active=training.active,
-                rows=perfect,
                 runner=runner,
                 block_size=block_size,
                 scratch=place.state,
@@ -258,6 +252,7 @@ def _fit(
             )
         run |= verdicts.record
         words += verdicts.words
+        problems += verdicts.problems
     with clock.step("map"), blas_of_one_thread():
         orientation = None
         if where is not None and training.encoding is not None:
@@ -270,7 +265,7 @@ def _fit(
             orientation=orientation,
             descriptors=descriptors,
             frame=frame,
-            broken=broken,
+            broken=None if verdicts is None else verdicts.broken,
             classes=classes,
             groups=groups,
             by_instrument=(
@@ -299,10 +294,7 @@ def _fit(
             run["certificate"] = {
                 name: getattr(certificate, name) for name in certificate.__dataclass_fields__
             }
-        with write_aside(place.directory / "maps.nc") as aside:
-            maps.to_netcdf(aside, engine="h5netcdf")
-        with write_aside(place.directory / "examples.nc") as aside:
-            examples.to_netcdf(aside, engine="h5netcdf")
+        write_datasets(place.directory, maps, examples)
         if training.model is not None:
             training.model.save(place.directory / "model")
     run |= {"words": words, "problems": problems}
@@ -318,6 +310,13 @@ def blas_of_one_thread() -> Iterator[None]:
 
     with threadpool_limits(limits=1, user_api="blas"):
         yield
+
+
+def write_datasets(directory: Path, maps: xr.Dataset, examples: xr.Dataset) -> None:
+    """Write ``maps.nc`` and ``examples.nc``."""
+    for name, dataset in (("maps.nc", maps), ("examples.nc", examples)):
+        with write_aside(directory / name) as aside:
+            dataset.to_netcdf(aside, engine="h5netcdf")
 
 
 def finish_run(directory: Path, run: dict[str, Any], clock: Stopwatch) -> dict[str, Any]:

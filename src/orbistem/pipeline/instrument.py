@@ -21,7 +21,7 @@ from orbistem.config import FitConfig
 from orbistem.harmonics.reduce import reduce_scan
 from orbistem.harmonics.store import create, open_store
 from orbistem.models.protocol import Encoding
-from orbistem.pipeline.broken import measure_broken, modes_of
+from orbistem.pipeline.broken import Reference, measure_broken, modes_of
 from orbistem.pipeline.descriptors import Descriptors, describe_symmetry
 from orbistem.pipeline.places import Finding, which_of_pattern
 from orbistem.pipeline.preparation import Preparation
@@ -183,9 +183,9 @@ def check_instrument(
     *,
     descriptors: Descriptors,
     broken: Broken | None,
+    reference: Reference | None,
     encoding: Encoding | None,
     active: tuple[bool, ...],
-    rows: NDArray[np.integer[Any]] | None,
     findings: tuple[Finding, ...],
     runner: Runner,
     block_size: int,
@@ -200,7 +200,7 @@ def check_instrument(
         Of the run.
     descriptors
         Holds the point groups.
-    broken, encoding, active, rows
+    broken, reference, encoding, active
         What `measure_broken` returned and was given; latents stay as they are.
     findings
         Of single places.
@@ -241,7 +241,7 @@ def check_instrument(
         changed |= differs
         entry: dict[str, Any] = {"name": move.name, "point_group": int(differs.sum())}
         again = None
-        if found is not None:
+        if found is not None and reference is not None:
             again = measure_broken(
                 scratch,
                 there,
@@ -249,8 +249,8 @@ def check_instrument(
                 encoding=encoding,
                 active=active,
                 usable=np.asarray(prepared.usable),
-                rows=rows,
-                rng=np.random.default_rng([config.seed, 3]),
+                reference=reference,
+                seed=config.seed,
                 like=broken,
             )
             flipped = again.found != found

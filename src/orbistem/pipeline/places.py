@@ -13,7 +13,7 @@ from orbistem.errors import OptionError
 from orbistem.harmonics.basis_patterns import basis_patterns
 from orbistem.harmonics.steerable_pca import SteerableBasis
 from orbistem.harmonics.store import CoefficientStore
-from orbistem.pipeline.broken import CAVEAT, layout_of, modes_of
+from orbistem.pipeline.broken import CAVEAT, layout_of, modes_of, modes_up_to
 from orbistem.pipeline.descriptors import noise_factor
 from orbistem.pipeline.frames import read_at_rest
 from orbistem.pipeline.turned import image_under
@@ -21,7 +21,7 @@ from orbistem.plan import Plan
 from orbistem.scan import Scan
 from orbistem.symmetry import ComponentBasis
 from orbistem.symmetry.broken import Broken, BrokenOptions
-from orbistem.symmetry.coarse import CoarseModes, coarse_modes
+from orbistem.symmetry.coarse import CoarseModes
 from orbistem.symmetry.which import (
     BROKEN_SCORE,
     BrokenOperation,
@@ -143,17 +143,8 @@ def discovered_places(broken: Broken, scan: Scan) -> tuple[Place, ...]:
 
 def fine_modes(plan: Plan) -> CoarseModes:
     """Modes as fine as the harmonics are: one for each ring and order."""
-    mean = plan.clean_mean.reshape(1, -1)[:, plan.analyser.gather]
-    profile = np.asarray(plan.analyser(mean)[0, :, 0].real)
     n_rings, n_orders = plan.harmonics_shape
-    return coarse_modes(
-        plan.noise,
-        plan.grid.carried,
-        ring_level=profile if plan.whitening == "poisson" else None,
-        profile=profile,
-        max_order=n_orders - 1,
-        n_rings=n_rings,
-    )
+    return modes_up_to(plan, max_order=n_orders - 1, n_rings=n_rings)
 
 
 def which_of_pattern(

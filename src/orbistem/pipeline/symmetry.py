@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from orbistem.config import FitConfig
-from orbistem.durable import atomic_write_text, write_aside
+from orbistem.durable import atomic_write_text
 from orbistem.errors import InputError
 from orbistem.harmonics.store import open_store
 from orbistem.io import open_scan
-from orbistem.pipeline.broken import describe_broken, measure_broken, reference_rows
+from orbistem.pipeline.broken import asked_reference
 from orbistem.pipeline.descriptors import describe_symmetry, find_scan_frame, symmetry_words
 from orbistem.pipeline.examples import build_examples
 from orbistem.pipeline.fit import (
@@ -23,6 +23,7 @@ from orbistem.pipeline.fit import (
     finish_run,
     input_checksum,
     replayable,
+    write_datasets,
 )
 from orbistem.pipeline.maps import build_maps
 from orbistem.pipeline.places import asked_places, with_pictures
@@ -83,9 +84,7 @@ def measure_symmetry(
     runner = runner or default_runner(config)
     final = Path(directory)
     asked_places(scan, config)  # refused before the file is read
-    reference = config.prepare.reference
-    asked = reference is not None or config.prepare.reference_name is not None
-    perfect = reference_rows(scan, reference, config.prepare.reference_name) if asked else None
+    reference = asked_reference(scan, config)
     with open_workplace(
         final, checksum=checksum, fingerprint=config.fingerprint(), resume=False, overwrite=overwrite
     ) as place:
@@ -120,19 +119,6 @@ def measure_symmetry(
                 totals=prepared.electrons,
                 given=vacuum_harmonics(reduced.plan, config),
             )
-            broken = None
-            if asked:
-                broken = measure_broken(
-                    place.directory,
-                    reduced.plan,
-                    scan,
-                    encoding=None,
-                    active=(),
-                    usable=np.asarray(prepared.usable),
-                    rows=perfect,
-                    rng=np.random.default_rng([config.seed, 3]),
-                )
-                run["broken"] = describe_broken(broken, scan)
             verdicts = judge(
                 place.directory,
                 scan,
@@ -140,10 +126,9 @@ def measure_symmetry(
                 prepared,
                 config,
                 descriptors=descriptors,
-                broken=broken,
+                reference=reference,
                 encoding=None,
                 active=(),
-                rows=perfect,
                 runner=runner,
                 block_size=block_size,
                 scratch=place.state,
@@ -156,18 +141,14 @@ def measure_symmetry(
                 encoding=None,
                 descriptors=descriptors,
                 frame=frame,
-                broken=broken,
+                broken=verdicts.broken,
                 by_instrument=None if verdicts.instrument is None else verdicts.instrument.maps(),
             )
             examples = build_examples(scan, prepared.plan, model=None, encoding=None, active=())
             examples = with_pictures(examples, verdicts.findings)
-            with write_aside(place.directory / "maps.nc") as aside:
-                maps.to_netcdf(aside, engine="h5netcdf")
-            with write_aside(place.directory / "examples.nc") as aside:
-                examples.to_netcdf(aside, engine="h5netcdf")
+            write_datasets(place.directory, maps, examples)
         problems = [text for text in prepared.problems if not text.startswith("Nothing was trained")]
-        if broken is not None and broken.problem is not None:
-            problems.append(broken.problem)
+        problems += verdicts.problems
         run |= {
             "words": [
                 *prepared.words,

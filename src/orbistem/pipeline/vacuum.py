@@ -10,11 +10,11 @@ from orbistem.errors import OptionError
 from orbistem.io import open_scan
 from orbistem.plan import Plan
 
-__all__ = ["vacuum_harmonics"]
+__all__ = ["vacuum_harmonics", "vacuum_pattern"]
 
 
-def vacuum_harmonics(plan: Plan, config: FitConfig) -> NDArray[np.complex64] | None:
-    """Harmonics (ring, order) of the given vacuum pattern, scaled to the total of the mean; None without one.
+def vacuum_pattern(plan: Plan, config: FitConfig) -> NDArray[np.float64] | None:
+    """The given vacuum pattern (ky, kx) in electrons, scaled to the total of the mean; None without one.
 
     Raises
     ------
@@ -34,6 +34,14 @@ def vacuum_harmonics(plan: Plan, config: FitConfig) -> NDArray[np.complex64] | N
         vacuum += block.frames.sum(axis=0, dtype=np.float64)
     use = plan.pixel_valid
     vacuum *= plan.mean[use].sum() / max(float(vacuum[use].sum()), np.finfo(float).tiny)
+    return vacuum
+
+
+def vacuum_harmonics(plan: Plan, config: FitConfig) -> NDArray[np.complex64] | None:
+    """Harmonics (ring, order) of `vacuum_pattern`; None without one."""
+    vacuum = vacuum_pattern(plan, config)
+    if vacuum is None:
+        return None
     counts = (vacuum * (plan.gain or 1.0) + plan.offset)[None]
     found: NDArray[np.complex64] = plan.harmonics(counts.astype(np.float32))[0]
     return found

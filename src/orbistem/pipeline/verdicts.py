@@ -1,4 +1,4 @@
-"""Verdicts on symmetry: single places, then everything again with the instrument moved."""
+"""Verdicts on symmetry: against a reference, of single places, then again with the instrument moved."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from orbistem.config import FitConfig
 from orbistem.harmonics.store import open_store
-from orbistem.io import open_scan
 from orbistem.models.protocol import Encoding
-from orbistem.pipeline.descriptors import Descriptors
+from orbistem.pipeline.broken import Reference, describe_broken, measure_broken
+from orbistem.pipeline.descriptors import Descriptors, static_kind
 from orbistem.pipeline.instrument import Instrument, check_instrument, worth_checking
 from orbistem.pipeline.places import (
     Finding,
@@ -23,8 +23,9 @@ from orbistem.pipeline.places import (
     judge_difference,
     judge_pattern,
 )
-from orbistem.pipeline.preparation import MIN_PATTERNS, Preparation
+from orbistem.pipeline.preparation import Preparation
 from orbistem.pipeline.reduction import STORE_NAME
+from orbistem.pipeline.vacuum import vacuum_pattern
 from orbistem.plan import Plan
 from orbistem.progress import Progress
 from orbistem.scan import Scan
@@ -40,20 +41,29 @@ class Verdicts:
 
     Attributes
     ----------
+    broken
+        Scores of all positions; None without a reference.
     findings
         Of single places.
     instrument
         None where it was not checked.
     record
-        Entries of run.json: `places` and `instrument`.
+        Entries of run.json: `broken`, `places` and `instrument`.
     words
         For the report.
     """
 
+    broken: Broken | None
     findings: tuple[Finding, ...]
     instrument: Instrument | None
     record: dict[str, Any]
     words: tuple[str, ...]
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """Sentences for the record."""
+        problem = None if self.broken is None else self.broken.problem
+        return () if problem is None else (problem,)
 
 
 def judge(
@@ -64,16 +74,15 @@ def judge(
     config: FitConfig,
     *,
     descriptors: Descriptors,
-    broken: Broken | None,
+    reference: Reference | None,
     encoding: Encoding | None,
     active: tuple[bool, ...],
-    rows: NDArray[np.integer[Any]] | None,
     runner: Runner,
     block_size: int,
     scratch: Path,
     progress: Progress,
 ) -> Verdicts:
-    """Judge the places that were asked for and the strongest discoveries.
+    """Judge all positions against the reference, places that were asked for, and the strongest discoveries.
 
     Parameters
     ----------
@@ -81,11 +90,25 @@ def judge(
         Holds ``coefficients.zarr``.
     scan, plan, prepared, config, descriptors
         Of the run.
-    broken, encoding, active, rows
-        See `check_instrument`.
+    reference, encoding, active
+        See `measure_broken`; without a reference nothing is compared with it.
     runner, block_size, scratch, progress
         How and where the harmonics are read again.
     """
+    broken = None
+    record: dict[str, Any] = {}
+    if reference is not None:
+        broken = measure_broken(
+            directory,
+            plan,
+            scan,
+            encoding=encoding,
+            active=active,
+            usable=np.asarray(prepared.usable),
+            reference=reference,
+            seed=config.seed,
+        )
+        record["broken"] = describe_broken(broken, scan)
     store = open_store(directory / STORE_NAME)
     findings: list[Finding] = []
     places = asked_places(scan, config)
@@ -113,9 +136,9 @@ def judge(
             config,
             descriptors=descriptors,
             broken=broken,
+            reference=reference,
             encoding=encoding,
             active=active,
-            rows=rows,
             findings=tuple(findings),
             runner=runner,
             block_size=block_size,
@@ -123,13 +146,13 @@ def judge(
             progress=progress,
         )
     moves = {} if instrument is None else instrument.places
-    record: dict[str, Any] = {}
     if findings:
         record["places"] = describe_findings(tuple(findings), plan, scan, moves=moves)
     if instrument is not None:
         record["instrument"] = instrument.record
     lost = [place.name for place in places if place.name not in {one.place.name for one in findings}]
     return Verdicts(
+        broken=broken,
         findings=tuple(findings),
         instrument=instrument,
         record=record,
@@ -139,12 +162,9 @@ def judge(
 
 def _background(plan: Plan, prepared: Preparation, config: FitConfig) -> NDArray[np.float64]:
     """Static background in electrons, as the descriptors take it off; none of it turns."""
-    if config.prepare.background is not None:
-        vacuum = np.asarray(open_scan(config.prepare.background).patterns, np.float64)
-        vacuum = vacuum.reshape(-1, *plan.detector_shape).sum(axis=0)
-        use = plan.pixel_valid
-        return np.asarray(vacuum * plan.mean[use].sum() / max(float(vacuum[use].sum()), 1e-300))
-    azimuthal = config.model.background in ("azimuthal", "none")
-    if azimuthal or prepared.moments.n < MIN_PATTERNS:
+    vacuum = vacuum_pattern(plan, config)
+    if vacuum is not None:
+        return vacuum
+    if static_kind(config.model.background, prepared.moments.n) in ("azimuthal", "none"):
         return np.zeros(plan.detector_shape)
     return np.asarray(plan.clean_mean)

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from orbistem.errors import OptionError
+from orbistem.harmonics.rotation import mirror, turn
 from orbistem.symmetry.components import CLASSES, Components
 
 __all__ = ["ClassMean", "ClassMeans", "ClassOptions", "Classes", "find_classes"]
@@ -243,8 +244,8 @@ class ClassMeans:
 
 def upright(values: np.ndarray, order: np.ndarray, *, angle: np.ndarray, mirrored: np.ndarray) -> np.ndarray:
     """Coefficients (n, k) of the templates: turned by -angle, then mirrored back."""
-    turned = values * np.exp(1j * np.asarray(angle)[:, None] * order).astype(values.dtype)
-    return np.asarray(np.where(np.asarray(mirrored)[:, None], turned.conj(), turned))
+    turned = turn(values, by_rad=-np.asarray(angle), orders=order)
+    return np.asarray(np.where(np.asarray(mirrored)[:, None], mirror(turned), turned))
 
 
 def _mixture(points: np.ndarray, n: int, seed: int) -> Any:

@@ -19,6 +19,7 @@ import numpy as np
 
 from orbistem.errors import OptionError
 from orbistem.groups import Operation
+from orbistem.harmonics.rotation import mirror, turn
 from orbistem.symmetry.broken import Broken
 from orbistem.symmetry.calibration import chi_square_score
 from orbistem.symmetry.coarse import CoarseModes
@@ -219,8 +220,8 @@ def pattern_operations(
 
 def moved(values: np.ndarray, order: np.ndarray, operation: Operation) -> np.ndarray:
     """Modes (..., mode) of a pattern after an operation."""
-    before = values.conj() if operation.mirror else values
-    return np.asarray(before * np.exp(-1j * order * operation.angle_rad))
+    before = mirror(values) if operation.mirror else values
+    return turn(before, by_rad=operation.angle_rad, orders=order)
 
 
 def fine_values(harmonics: np.ndarray, static: np.ndarray, modes: CoarseModes) -> np.ndarray:
