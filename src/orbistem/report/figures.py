@@ -2,58 +2,46 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from orbistem.plot.classes import class_averages, class_map
 from orbistem.plot.latent import latent_plane, manifold
-from orbistem.plot.layout import scan_layout, unit_label
 from orbistem.plot.maps import Kind, active_latents, angle_map, scalar_map
 from orbistem.plot.patterns import centre_cross, mask_overlay, pattern
 from orbistem.plot.point_groups import point_group_map
 from orbistem.plot.training import eigenvalue_spectrum, evidence_curves
+from orbistem.report.canvas import (
+    PLOT_MARGINS,
+    Picture,
+    map_axes,
+    new_axes,
+    new_figure,
+    pixel_scale,
+    png,
+    valid_pixels,
+)
 from orbistem.report.files import RunFiles, number, numbers, section
 from orbistem.report.history import evidence_history, per_order
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+    pass
 
 __all__ = [
     "MAP_VIEWS",
     "MapView",
-    "Picture",
     "angle_picture",
-    "class_pictures",
     "latent_pictures",
     "manifold_picture",
     "map_pictures",
     "mean_picture",
-    "place_pictures",
     "plane_pictures",
     "spectrum_picture",
     "training_picture",
 ]
 
-DOTS_PER_INCH = 140
-FIGURE_WIDTH, FIGURE_HEIGHT = 4.1, 3.25  # inches
-MARGINS = 0.55, 0.95, 0.45, 0.15  # inches: left, right (colour bar or wheel), bottom, top
-PLOT_MARGINS = 0.75, 0.2, 0.45, 0.15  # the same where there is no colour bar
 EXAMPLES_SHOWN = 8
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Picture:
-    """One picture with its caption. ``data_uri`` holds the PNG; ``wide`` pictures get the whole row."""
-
-    data_uri: str
-    title: str
-    caption: str = ""
-    wide: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -179,11 +167,11 @@ def latent_pictures(files: RunFiles) -> list[Picture]:
         return []
     pictures = []
     for index, active in enumerate(active_latents(maps)):
-        fig, ax = _map_axes(files)
+        fig, ax = map_axes(files)
         scalar_map(ax, maps, "latent", index=index, title="")
         title = f"Latent {index + 1}" + ("" if active else " (not active)")
         pictures.append(
-            Picture(data_uri=_png(fig), title=title, caption=_latent_caption(files, index, active))
+            Picture(data_uri=png(fig), title=title, caption=_latent_caption(files, index, active))
         )
     return pictures
 
@@ -192,13 +180,13 @@ def angle_picture(files: RunFiles) -> Picture | None:
     """The angle map, with its colour wheel."""
     if "angle" not in files.maps or not np.isfinite(files.maps["angle"].values).any():
         return None
-    fig, ax = _map_axes(files)
+    fig, ax = map_axes(files)
     angle_map(ax, files.maps, title="")
     caption = (
         "Colour: direction. The paler, the less certain; white: no preferred direction; grey: not measured. "
         "Turns that the symmetry of a site makes equal have one colour."
     )
-    return Picture(data_uri=_png(fig), title="Angle", caption=caption)
+    return Picture(data_uri=png(fig), title="Angle", caption=caption)
 
 
 def map_pictures(files: RunFiles, group: str) -> list[Picture]:
@@ -216,7 +204,7 @@ def map_pictures(files: RunFiles, group: str) -> list[Picture]:
                 layer for layer in range(variable.shape[-1]) if np.isfinite(variable.values[..., layer]).any()
             ]
         for layer in layers:
-            fig, ax = _map_axes(files)
+            fig, ax = map_axes(files)
             if view.kind == "group":
                 point_group_map(ax, files.maps, title="")
             elif view.kind == "angle":
@@ -224,69 +212,8 @@ def map_pictures(files: RunFiles, group: str) -> list[Picture]:
             else:
                 scalar_map(ax, files.maps, view.name, index=layer, kind=view.kind, title="")
             title = view.title if layer is None else f"{view.title}, {_layer_name(files, view.name, layer)}"
-            pictures.append(Picture(data_uri=_png(fig), title=title, caption=view.caption))
+            pictures.append(Picture(data_uri=png(fig), title=title, caption=view.caption))
     return pictures
-
-
-def place_pictures(files: RunFiles) -> list[Picture]:
-    """What single places look like, and what the most broken operation changes."""
-    examples, places = files.examples, files.run.get("places")
-    if examples is None or "place_picture" not in examples or not isinstance(places, list):
-        return []
-    centre_px = numbers(section(files.run, "centre").get("px"))
-    middle = (centre_px[0], centre_px[1]) if len(centre_px) == 2 else None
-    scale, unit = _pixel_scale(files)
-    pictures = []
-    for index, place in enumerate(places[: examples.sizes["place"]]):
-        of_pattern = place.get("of") == "pattern"
-        what = "pattern" if of_pattern else "difference from the reference"
-        changed = f"{what} minus its image under: {place.get('shown')}"
-        for name, title, caption in (
-            ("place_picture", what, "About the static background." if of_pattern else "Its smooth modes."),
-            ("place_change", changed, "White where the operation is kept."),
-        ):
-            fig, ax = _axes()
-            pattern(
-                ax,
-                examples[name].values[index],
-                scale="signed",
-                pixel_scale=scale,
-                centre_px=middle,
-                unit=unit,
-                colour_bar=True,
-                bar_label="standard deviations of shot noise",
-            )
-            shown = f"{place.get('name')}: {title}"
-            pictures.append(Picture(data_uri=_png(fig), title=shown[:1].upper() + shown[1:], caption=caption))
-    return pictures
-
-
-def class_pictures(files: RunFiles) -> list[Picture]:
-    """The map of the classes, and the aligned average of each above its difference from the mean pattern."""
-    if "class" not in files.maps or not np.any(files.maps["class"].values >= 0):
-        return []
-    fig, ax = _map_axes(files)
-    class_map(ax, files.maps, title="")
-    caption = "The paler, the less certain; grey: not usable."
-    pictures = [Picture(data_uri=_png(fig), title="Class", caption=caption)]
-    examples = files.examples
-    if examples is None or "class_average" not in examples:
-        return pictures
-    averages = examples["class_average"].values
-    listed = section(files.run, "classes").get("classes") or []
-    titles = [f"{one['class']}: {one['point_group']}, {one['members']}" for one in listed]
-    fig = _figure(1.45 * len(averages) + 0.1, 3.15)
-    sides = {"left": 0.02, "right": 0.98, "bottom": 0.02, "top": 0.9, "wspace": 0.06, "hspace": 0.06}
-    axes = fig.subplots(2, len(averages), squeeze=False, gridspec_kw=sides)
-    class_averages(axes, averages, mean=examples["mean"].values, titles=titles, valid=_valid(files))
-    caption = (
-        "Mean over the members, each turned back by its angle, as far as kept coefficients draw it; above: "
-        "class, point group and number of members. Below: difference from the mean pattern of the scan."
-    )
-    return [
-        *pictures,
-        Picture(data_uri=_png(fig), title="Aligned class averages", caption=caption, wide=True),
-    ]
 
 
 def plane_pictures(files: RunFiles) -> list[Picture]:
@@ -303,7 +230,7 @@ def plane_pictures(files: RunFiles) -> list[Picture]:
     marks = None if files.examples is None else files.examples.get("example_latent")
     pictures = []
     for first, second, colour in planes:
-        fig, ax = _axes()
+        fig, ax = new_axes()
         numbered = marks is not None and second is not None
         points = marks.values[:EXAMPLES_SHOWN] if marks is not None else None
         latent_plane(ax, maps, first=first, second=second, colour=colour, examples=points)
@@ -312,7 +239,7 @@ def plane_pictures(files: RunFiles) -> list[Picture]:
         if colour == "angle" and second is not None:
             caption += " Where colours mix, the latents do not depend on the angle, as it should be."
         caption += " Numbers: the patterns above." if numbered else ""
-        pictures.append(Picture(data_uri=_png(fig), title=f"{across}, by {colour}", caption=caption))
+        pictures.append(Picture(data_uri=png(fig), title=f"{across}, by {colour}", caption=caption))
     return pictures
 
 
@@ -328,7 +255,7 @@ def manifold_picture(files: RunFiles) -> Picture | None:
     background = examples["mean"].values if "mean" in examples else None
     rows = 2 if background is None else 3
     width, height = 1.25 * shown + 0.65, 1.25 * rows + 0.3
-    fig = _figure(width, height)
+    fig = new_figure(width, height)
     sides = {
         "left": 0.62 / width,
         "right": 1 - 0.03 / width,
@@ -341,7 +268,7 @@ def manifold_picture(files: RunFiles) -> Picture | None:
         decoded[:shown],
         measured[:shown],
         background=background,
-        valid=_valid(files),
+        valid=valid_pixels(files),
         unit=_counted(files),
     )
     caption = (
@@ -349,7 +276,7 @@ def manifold_picture(files: RunFiles) -> Picture | None:
         "Below it: the measured pattern of the position nearest to that point; at a low dose a single "
         "pattern is mostly noise. Last: what distinguishes the point from the mean pattern."
     )
-    return Picture(data_uri=_png(fig), title="Decoded and measured patterns", caption=caption, wide=True)
+    return Picture(data_uri=png(fig), title="Decoded and measured patterns", caption=caption, wide=True)
 
 
 def mean_picture(files: RunFiles) -> Picture | None:
@@ -357,12 +284,12 @@ def mean_picture(files: RunFiles) -> Picture | None:
     examples = files.examples
     if examples is None or "mean" not in examples:
         return None
-    fig, ax = _axes()
+    fig, ax = new_axes()
     mean = examples["mean"].values
-    valid = _valid(files)
+    valid = valid_pixels(files)
     centre = section(files.run, "centre")
     centre_px = numbers(centre.get("px"))
-    scale, unit = _pixel_scale(files)
+    scale, unit = pixel_scale(files)
     middle = (centre_px[0], centre_px[1]) if len(centre_px) == 2 else None
     drawn = pattern(
         ax,
@@ -385,7 +312,7 @@ def mean_picture(files: RunFiles) -> Picture | None:
         centre_cross(ax, centre_sd=sd, reach=0.08 * mean.shape[0] * scale[0])
         uncertain = f" ± ({sd_px[0]:.2f}, {sd_px[1]:.2f})" if sd else ""
         caption += f"Cross: the centre, (ky, kx) = ({middle[0]:.2f}, {middle[1]:.2f}){uncertain} px."
-    return Picture(data_uri=_png(fig), title="Mean pattern", caption=caption)
+    return Picture(data_uri=png(fig), title="Mean pattern", caption=caption)
 
 
 def training_picture(files: RunFiles) -> Picture | None:
@@ -393,10 +320,10 @@ def training_picture(files: RunFiles) -> Picture | None:
     curves = evidence_history(section(files.run, "training"))
     if not curves:
         return None
-    fig, ax = _axes(margins=PLOT_MARGINS)
+    fig, ax = new_axes(margins=PLOT_MARGINS)
     evidence_curves(ax, curves)
     caption = "The model is kept where the evidence of held-out patterns is best."
-    return Picture(data_uri=_png(fig), title="Training", caption=caption)
+    return Picture(data_uri=png(fig), title="Training", caption=caption)
 
 
 def spectrum_picture(files: RunFiles) -> Picture | None:
@@ -410,13 +337,13 @@ def spectrum_picture(files: RunFiles) -> Picture | None:
         limit = dict.fromkeys(eigenvalues, float(edges))
     else:
         limit = {order: values[0] for order, values in per_order(edges).items() if values}
-    fig, ax = _axes(margins=PLOT_MARGINS)
+    fig, ax = new_axes(margins=PLOT_MARGINS)
     eigenvalue_spectrum(ax, eigenvalues, edge=limit)
     kept = number(basis, "kept")
     caption = "What rises above the noise edge is signal."
     if kept is not None:
         caption += f" {int(kept)} pattern shapes were kept."
-    return Picture(data_uri=_png(fig), title="Signal and noise by angular order", caption=caption)
+    return Picture(data_uri=png(fig), title="Signal and noise by angular order", caption=caption)
 
 
 def _latent_caption(files: RunFiles, index: int, active: bool) -> str:
@@ -436,52 +363,5 @@ def _layer_name(files: RunFiles, name: str, layer: int) -> str:
     return f"{dim} {value}"
 
 
-def _valid(files: RunFiles) -> np.ndarray[Any, np.dtype[np.bool_]] | None:
-    if files.examples is None or "pixel_valid" not in files.examples:
-        return None
-    return np.asarray(files.examples["pixel_valid"].values).astype(bool)
-
-
 def _counted(files: RunFiles) -> str:
     return "electrons" if section(files.run, "noise").get("gain") is not None else "counts"
-
-
-def _pixel_scale(files: RunFiles) -> tuple[tuple[float, float], str]:
-    """Size of a detector pixel and its unit, from the coordinates of examples.nc."""
-    examples = files.examples
-    if examples is None or "ky" not in examples.coords or "kx" not in examples.coords:
-        return (1.0, 1.0), "px"
-    ky, kx = examples.coords["ky"], examples.coords["kx"]
-    if ky.size < 2 or kx.size < 2:
-        return (1.0, 1.0), "px"
-    scale = float(ky[1] - ky[0]), float(kx[1] - kx[0])
-    return scale, unit_label(kx.attrs.get("units")) or "px"
-
-
-def _map_axes(files: RunFiles) -> tuple[Figure, Axes]:
-    """Axes as high as the scan asks for."""
-    left, right, bottom, top = MARGINS
-    aspect = min(max(scan_layout(files.maps).aspect, 0.3), 1.6)
-    return _axes(height=(FIGURE_WIDTH - left - right) * aspect + bottom + top)
-
-
-def _axes(
-    *, height: float = FIGURE_HEIGHT, margins: tuple[float, float, float, float] = MARGINS
-) -> tuple[Figure, Axes]:
-    """Axes with room for labels and a colour bar: one frame for all pictures, and no layout to be solved."""
-    fig = _figure(FIGURE_WIDTH, height)
-    left, right, bottom, top = margins
-    across, up = (FIGURE_WIDTH - left - right) / FIGURE_WIDTH, (height - bottom - top) / height
-    return fig, fig.add_axes((left / FIGURE_WIDTH, bottom / height, across, up))
-
-
-def _figure(width: float, height: float) -> Figure:
-    from matplotlib.figure import Figure
-
-    return Figure(figsize=(width, height), dpi=DOTS_PER_INCH, facecolor="white")
-
-
-def _png(fig: Figure) -> str:
-    buffer = io.BytesIO()
-    fig.savefig(buffer, format="png", metadata={"Software": None})
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")

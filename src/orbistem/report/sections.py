@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any
 
-from orbistem.report import figures
-from orbistem.report.figures import Picture
+from orbistem.report import figures, site_figures
+from orbistem.report.canvas import Picture
 from orbistem.report.files import RunFiles, section, sentences
 from orbistem.report.words import (
     CERTIFICATE_MEANING,
@@ -83,7 +83,7 @@ def _places(files: RunFiles) -> str:
     for place in places:
         text += f"<p>{escape(str(place.get('sentence')))}</p>"
     text += f"<p>{escape(str(places[0].get('caveat')))}</p>"
-    text += _pictures(figures.place_pictures(files), "")
+    text += _pictures(site_figures.place_pictures(files), "")
     for place in places:
         rows = [(one["name"], readable(one["score"]), _of_operation(one)) for one in place["operations"]]
         name = escape(str(place.get("name")))
@@ -112,7 +112,7 @@ def _classes(files: RunFiles) -> str:
         sure = f", p = {readable(one['point_group_p'])}" if one.get("point_group_p") is not None else ""
         about = f"positions; point group {one['point_group']}{sure}"
         rows.append((f"class {one['class']}", one["members"], about))
-    return _pictures(figures.class_pictures(files), intro) + _table(rows)
+    return _pictures(site_figures.class_pictures(files), intro) + _table(rows)
 
 
 def _beam(files: RunFiles) -> str:
