@@ -1,15 +1,17 @@
-"""Every method on the laboratory's scans at several doses: tables, figures, and what must hold.
+"""Every method on the laboratory's scans at several doses: one table, one figure, and what must hold.
 
     python benchmarks/laboratory.py -o FOLDER [--scans graphene,mos2,zns-110] [--doses 1e4,1e6]
-        [--seconds 120] [--methods ...] [--srtio3 FILE] [--quick]
-        [--peer-python PYTHON] [--peers atomai,pyroved] [--peer-seconds 300] [--peer-results FILE.json]
+        [--seconds 120] [--methods ...] [--quick] [--again METHODS] [--srtio3 FILE] [--table]
+        [--peer-python PYTHON] [--peers atomai,pyroved] [--peer-seconds 300] [--keep FOLDER]
 
-FILE is the measured SrTiO3 tilt scan (``scan4d_inner.npz``). --quick takes the methods that need no training,
-ours and the oracle. With the Python of an environment that holds them, AtomAI and pyroVED get rows too
-(`peers.py`). Limits, at 10⁴ electrons per pattern and more:
-of all methods that explain half of what the oracle explains, OrbitVAE has the lowest fold and rotation error;
-at 10⁶ and more these are ten times below those of the published rrVAE; its explained variance over that of
-the oracle; site accuracy of ZnS at 10⁶. Exit status 1 where one falls short.
+Each row is kept in FOLDER/results.json with version and machine as soon as it is there, and only rows that
+are missing are made, so that a run can be interrupted and gone on with; --again makes those of some methods
+anew. FILE is the measured SrTiO3 tilt scan (``scan4d_inner.npz``). --quick takes the methods that need no
+training, ours and the oracle. With the Python of an environment that holds them, AtomAI and pyroVED get rows
+too (`peers.py`). Limits, at 10⁴ electrons per pattern and more: of all methods that explain half of what the
+oracle explains, OrbitVAE has the lowest fold and rotation error; at 10⁶ and more these are ten times below
+those of the published rrVAE; its explained variance over that of the oracle; site accuracy of ZnS at 10⁶.
+Exit status 1 where one falls short.
 """
 
 from __future__ import annotations
@@ -17,17 +19,19 @@ from __future__ import annotations
 import argparse
 import math
 import sys
+import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from laboratory_rows import MEASURED, Row, Rows, how_made
 from machine import load_average, numpy_gemm
-from peers import peer_row, store
+from peers import peer_row
 from requirements_table import Table
 
 import orbistem
 from orbistem.config import FitConfig, PrepareOptions
-from orbistem.pipeline.compare import CompareOptions, Comparison, compare
+from orbistem.pipeline.compare import CompareOptions, all_names, compare
 from orbistem.pipeline.comparison_case import make_case
 from orbistem.pipeline.scoring import Scores
 from orbistem.scan import Scan, Truth
@@ -83,47 +87,52 @@ def judge(name: str, rows: Sequence[Scores], table: Table) -> None:
         table.line("site accuracy", ours.site_accuracy, want=None if sites is None else (">=", sites))
 
 
-def at_all_doses(scan: Scan, truth: Truth, doses: Sequence[float], options: CompareOptions) -> Comparison:
-    """One comparison over all doses; below 10⁶ electrons four draws are fitted together."""
-    parts = [
-        compare(scan, truth, options=replace(options, doses=(dose,), draws=draws_at(dose))) for dose in doses
+def fill(
+    name: str, dose: float, scan: Scan, truth: Truth, rows: Rows, options: CompareOptions, again: set[str]
+) -> None:
+    """Rows of our methods that are not there yet, at one dose."""
+    wanted = [
+        one for one in options.methods or all_names() if one in again or one not in rows.known(name, dose)
     ]
-    return Comparison(rows=tuple(row for part in parts for row in part.rows), facts=parts[0].facts)
+    if not wanted:
+        return
+    draws = draws_at(dose)
+    made = how_made() | {"draws": draws, "seconds": options.seconds}
+
+    def keep(row: Scores) -> None:
+        print(f"  {name} {dose:.0e} {row.method}: {row.seconds:.0f} s, {row.problem or ''}", flush=True)
+        rows.add(Row(scan=name, scores=row, facts=made))
+
+    compare(
+        scan, truth, options=replace(options, methods=tuple(wanted), doses=(dose,), draws=draws), tell=keep
+    )
 
 
-def with_peers(
-    name: str, scan: Scan, truth: Truth, found: Comparison, options: CompareOptions, given: argparse.Namespace
-) -> Comparison:
-    """The rows of a comparison, and after those of each dose the rows of other programs."""
-    rows: list[Scores] = []
-    for dose in dict.fromkeys(row.dose for row in found.rows):
-        some = [row for row in found.rows if row.dose == dose]
-        best = next((row.explained for row in some if row.method == ORACLE), float("nan"))
-        case = make_case(
-            scan,
-            truth,
-            config=FitConfig(seed=options.seed),
-            dose=dose,
-            draws=draws_at(dose),
-            scan_fold=None,
-            within=None,
-            seed=options.seed,
+def fill_peers(
+    name: str, dose: float, scan: Scan, truth: Truth, rows: Rows, given: argparse.Namespace, again: set[str]
+) -> None:
+    """Rows of other programs that are not there yet, at one dose."""
+    wanted = [one for one in given.peers.split(",") if one in again or one not in rows.known(name, dose)]
+    if not wanted:
+        return
+    best = next(
+        (row.scores.explained for row in rows.of(name, dose) if row.scores.method == ORACLE), float("nan")
+    )
+    draws = 1  # they are slow, and have one batch size for all
+    case = make_case(
+        scan, truth, config=FitConfig(), dose=dose, draws=draws, scan_fold=None, within=None, seed=0
+    )
+    for program in wanted:
+        row, facts = peer_row(
+            program,
+            case,
+            given.peer_python,
+            seconds=given.peer_seconds,
+            threads=given.peer_threads,
+            oracle_explained=best,
         )
-        others = [
-            peer_row(
-                program,
-                case,
-                given.peer_python,
-                seconds=given.peer_seconds,
-                threads=given.peer_threads,
-                oracle_explained=best,
-            )
-            for program in given.peers.split(",")
-        ]
-        if given.peer_results is not None:
-            store(given.peer_results, name, others)
-        rows += [*some, *(row for row, _ in others)]
-    return replace(found, rows=tuple(rows))
+        print(f"  {name} {dose:.0e} {program}: {facts['wall_s']:.0f} s, {facts['steps']} steps", flush=True)
+        rows.add(Row(scan=name, scores=row, facts=how_made() | {"draws": draws} | facts))
 
 
 def draws_at(dose: float) -> int:
@@ -131,26 +140,39 @@ def draws_at(dose: float) -> int:
     return 4 if dose < 1e6 else 1
 
 
-def measured(file: Path, options: CompareOptions, folder: Path) -> Comparison:
+def fill_measured(file: Path, rows: Rows, options: CompareOptions, again: set[str]) -> None:
     """The SrTiO3 tilt scan: fourfold about its middle, a beam that drifts."""
+    nan = float("nan")
+    names = [one for one in options.methods or all_names() if one != ORACLE]
+    wanted = [one for one in names if one in again or one not in rows.known(MEASURED, nan)]
+    if not wanted:
+        return
     scan = orbistem.open(file, dataset="data")
     config = replace(FitConfig(), prepare=PrepareOptions(normalise="total"))
-    options = replace(options, doses=(), draws=1, scan_fold=4, within=20.0)
-    return compare(scan, config=config, options=options, directory=folder, overwrite=True)
+    options = replace(options, methods=tuple(wanted), doses=(), draws=1, scan_fold=4, within=20.0)
+    made = how_made() | {"draws": 1, "seconds": options.seconds}
+
+    def keep(row: Scores) -> None:
+        print(f"  {MEASURED} {row.method}: {row.seconds:.0f} s, {row.problem or ''}", flush=True)
+        rows.add(Row(scan=MEASURED, scores=row, facts=made))
+
+    compare(scan, config=config, options=options, tell=keep)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("-o", "--output", type=Path, required=True)
+    parser.add_argument("-o", "--output", type=Path, required=True, help="folder of results, table, figure")
+    parser.add_argument("--keep", type=Path, help="folder where noise-free scans are kept")
     parser.add_argument("--scans", default=",".join(SCANS), help="names of simulations; empty for none")
     parser.add_argument("--doses", default="1e3,1e4,1e5,1e6,1e7", help="electrons per pattern")
     parser.add_argument("--methods", default="", help="some methods only")
     parser.add_argument("--quick", action="store_true", help="methods without training, ours, the oracle")
+    parser.add_argument("--again", default="", help="methods whose rows are made again")
+    parser.add_argument("--table", action="store_true", help="measure nothing: table, figure, verdict")
     parser.add_argument("--peer-python", type=Path, help="Python with AtomAI and pyroVED")
     parser.add_argument("--peers", default="atomai,pyroved")
     parser.add_argument("--peer-seconds", type=float, default=300.0, help="of the processor, for each cell")
     parser.add_argument("--peer-threads", type=int, default=1)
-    parser.add_argument("--peer-results", type=Path, help="JSON file that keeps the peers' rows")
     parser.add_argument("--seconds", type=float, default=120.0, help="for training each other model")
     parser.add_argument("--srtio3", type=Path, help="the measured tilt scan")
     given = parser.parse_args()
@@ -159,21 +181,27 @@ def main() -> int:
         seconds=given.seconds,
     )
     doses = tuple(float(dose) for dose in given.doses.split(","))
+    scans = tuple(one for one in given.scans.split(",") if one)
+    again = set(given.again.split(","))
     given.output.mkdir(parents=True, exist_ok=True)
+    rows = Rows(given.output)
+    if not given.table:
+        keep = given.keep or Path(tempfile.gettempdir()) / "orbistem-laboratory"
+        keep.mkdir(parents=True, exist_ok=True)
+        print(f"load {load_average():.1f} before, product {numpy_gemm().best / 1e9:.0f} GFLOP/s", flush=True)
+        for name in scans:
+            scan, truth = clean_scan(name, keep)
+            for dose in doses:
+                fill(name, dose, scan, truth, rows, options, again)
+                if given.peer_python is not None:
+                    fill_peers(name, dose, scan, truth, rows, given, again)
+        if given.srtio3 is not None:
+            fill_measured(given.srtio3, rows, options, again)
+        print(f"load {load_average():.1f} after")
+    rows.save()
     table = Table()
-    print(f"load {load_average():.1f} before, product {numpy_gemm().best / 1e9:.0f} GFLOP/s")
-    for name in (one for one in given.scans.split(",") if one):
-        scan, truth = clean_scan(name, given.output)
-        found = at_all_doses(scan, truth, doses, options)
-        if given.peer_python is not None:
-            found = with_peers(name, scan, truth, found, options, given)
-        found.save(given.output / name)
-        print(f"\n{name}\n\n{found.table()}", flush=True)
-        judge(name, found.rows, table)
-    if given.srtio3 is not None:
-        found = measured(given.srtio3, options, given.output / "srtio3-measured")
-        print(f"\nSrTiO3, measured\n\n{found.table()}", flush=True)
-    print(f"load {load_average():.1f} after")
+    for name in dict.fromkeys(row.scan for row in rows.rows):
+        judge(name, [row.scores for row in rows.of(name)], table)
     return table.close()
 
 
