@@ -4,9 +4,10 @@ import typer
 from typer.testing import CliRunner
 
 import orbistem
-from orbistem.cli.simulate import parse_shape, run, simulate_command
+from orbistem.cli.simulate import parse_aberration, parse_descan, parse_shape, run, simulate_command
 from orbistem.errors import OptionError, OutputError
 from orbistem.scan import Truth
+from orbistem.simulate import DetectorOptions, Optics, Variant, simulate
 
 SMALL = {"dose": 1e3, "scan_shape": (3, 4), "detector_px": 16, "seed": 0}
 
@@ -55,3 +56,67 @@ def test_shapes_are_two_integers():
     assert parse_shape(None) is None
     with pytest.raises(OptionError, match="24,24"):
         parse_shape("24")
+
+
+def test_microscope_camera_and_scan_are_options(app, tmp_path):
+    """Every option reaches the simulation: the same counts as with the same options in Python."""
+    target = tmp_path / "a.hspy"
+    text = (
+        "zns-110-displaced --dose 1e4 --scan-shape 2,3 --detector-px 16 --seed 3 --voltage 80 "
+        "--semi-angle 15 --half-angle 30 --defocus 20 --aberration C30=1e4 --aberration C12=5 --source 0.2 "
+        "--phonons 2 --phonon-sd 0.05 --thickness 8 --displacement 0.2 --direction 90 --grid rectangle --cells 1,2 "
+        "--psf 0.5 --descan 1,0,0,2 --hot-pixels 2"
+    )
+    result = CliRunner().invoke(app, [*text.split(), "-o", str(target)], catch_exceptions=False)
+    assert result.exit_code == 0
+    expected, truth = simulate(
+        "zns-110-displaced",
+        seed=3,
+        dose=1e4,
+        scan_shape=(2, 3),
+        detector_px=16,
+        optics=Optics(
+            voltage_kv=80.0,
+            semiangle_mrad=15.0,
+            half_angle_mrad=30.0,
+            defocus=20.0,
+            aberrations=(("C30", 1e4), ("C12", 5.0)),
+            source_sd=0.2,
+            phonon_configurations=2,
+            phonon_sd=0.05,
+        ),
+        detector=DetectorOptions(psf_sd_px=0.5, descan_px=((1.0, 0.0), (0.0, 2.0)), hot_pixels=2),
+        variant=Variant(displacement=0.2, direction_deg=90.0, thickness=8.0),
+        grid="rectangle",
+        cells=(1, 2),
+    )
+    found = orbistem.open(target)
+    np.testing.assert_array_equal(np.asarray(found.patterns), np.asarray(expected.patterns))
+    assert found.detector_axes[0].scale == pytest.approx(60 / 16)
+    written = Truth.load(tmp_path / "a.truth.nc")
+    np.testing.assert_allclose(written.defect_distance, truth.defect_distance)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--aberration", "C30"], "NAME=VALUE"),
+        (["--aberration", "C3=1"], "aberrations: want C10"),
+        (["--descan", "1,2"], "four numbers"),
+        (["--grid", "hexagonal"], "want primitive or rectangle"),
+        (["--cells", "1,1"], "leave cells out"),
+        (["--thickness", "20"], "takes none of these"),
+        (["--dose", "0", "--psf", "1"], "detector: want a dose"),
+        (["--semi-angle", "80"], "direct beam would miss the detector"),
+    ],
+)
+def test_what_cannot_be_is_said(app, tmp_path, options, says):
+    with pytest.raises(OptionError, match=says):
+        CliRunner().invoke(
+            app, ["graphene", "-o", str(tmp_path / "a.hspy"), *options], catch_exceptions=False
+        )
+
+
+def test_numbers_of_the_microscope_are_read():
+    assert parse_aberration("phi12=0.3") == ("phi12", 0.3)
+    assert parse_descan(None) == ((0.0, 0.0), (0.0, 0.0))

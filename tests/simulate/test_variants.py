@@ -76,11 +76,18 @@ def test_an_impossible_twist_lists_the_possible_ones():
 
 @pytest.mark.parametrize(
     ("name", "moved"),
-    [("zns-110-displaced", 1), ("zns-110-column", None), ("zns-110-antisite", 0), ("zns-001-displaced", 1)],
+    [
+        (f"{material}-{axis}-{kind}", moved)
+        for material in ("zns", "gaas")
+        for axis in ("001", "110", "111")
+        for kind, moved in (("displaced", 1), ("column", None), ("antisite", 0))
+        if not (axis == "111" and moved is None)  # these columns hold both elements
+    ],
 )
 def test_what_is_displaced_and_whither(name, moved):
     recipe = find_recipe(name)
-    perfect = find_recipe(name[: len("zns-110")]).build(extent=EXTENT_A)
+    second = "S" if name.startswith("zns") else "As"
+    perfect = find_recipe(name.rsplit("-", 1)[0]).build(extent=EXTENT_A)
     given = Variant() if moved == 0 else Variant(displacement=0.2, direction_deg=90.0)
     broken = recipe.builder(given)(extent=EXTENT_A)
     apart = broken.atoms.positions - perfect.atoms.positions
@@ -88,12 +95,14 @@ def test_what_is_displaced_and_whither(name, moved):
     if moved == 0:
         changed = np.flatnonzero(broken.atoms.numbers != perfect.atoms.numbers)
         assert len(rows) == 0
-        assert [perfect.atoms.symbols[i] for i in changed] == ["S"]
+        assert [perfect.atoms.symbols[i] for i in changed] == [second]
+        assert broken.atoms.symbols[int(changed[0])] == ("Zn" if second == "S" else "Ga")
         return
-    layers = round(perfect.atoms.cell.lengths()[2] / (ZNS_A / np.sqrt(2)))
+    period = {"001": 1.0, "110": 1 / np.sqrt(2), "111": np.sqrt(3)}[name.split("-")[1]]
+    layers = round(perfect.atoms.cell.lengths()[2] / (period * (ZNS_A if second == "S" else 5.653)))
     assert len(rows) == (layers if moved is None else moved)
     np.testing.assert_allclose(apart[rows], np.tile([0, 0.2, 0], (len(rows), 1)), atol=1e-9)
-    assert {perfect.atoms.symbols[i] for i in rows} == {"S"}
+    assert {perfect.atoms.symbols[i] for i in rows} == {second}
     place = perfect.atoms.positions[rows[0], :2] - perfect.origin
     np.testing.assert_allclose(broken.defects, place[None], atol=1e-9)
 
@@ -114,6 +123,27 @@ def test_a_polar_titanate_may_point_anywhere():
     group = plane_group(specimen)
     assert group.proper.sum() == 1
     assert len(group.matrices) == 2  # the mirror along the diagonal
+
+
+def test_the_thickness_is_whole_periods_near_that_asked_for():
+    for name, period in (("zns-110", ZNS_A / np.sqrt(2)), ("gaas-001-displaced", 5.653), ("srtio3", 3.905)):
+        thin = find_recipe(name).builder(Variant(thickness=20.0))(extent=8.0).atoms.cell.lengths()[2]
+        assert thin == pytest.approx(period * round(20.0 / period))
+        usual = find_recipe(name).build(extent=8.0).atoms.cell.lengths()[2]
+        assert usual == pytest.approx(period * round(50.0 / period))
+    with pytest.raises(OptionError, match="thickness: want more than 0"):
+        Variant(thickness=0.0)
+
+
+def test_another_grid_over_the_same_crystal():
+    """A rectangle in the place of the primitive cell: the columns of the truth repeat with the crystal."""
+    scan, truth = simulate(
+        "graphene", seed=0, dose=None, scan_shape=(4, 4), detector_px=12, grid="rectangle", cells=(1, 2)
+    )
+    assert scan.scan_vectors is None
+    np.testing.assert_array_equal(truth.site[:, :2], truth.site[:, 2:])
+    oblique, _ = simulate("srtio3", seed=0, dose=None, scan_shape=(2, 2), detector_px=12, grid="primitive")
+    assert oblique.scan_vectors is not None
 
 
 def test_numbers_that_a_specimen_does_not_take():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
+from typing import Literal
 
 import numpy as np
 
@@ -54,6 +55,8 @@ def simulate(
     optics: Optics | None = None,
     detector: DetectorOptions | None = None,
     variant: Variant | None = None,
+    grid: Literal["primitive", "rectangle"] | None = None,
+    cells: tuple[int, int] | None = None,
     irregular: bool = False,
     progress: Progress | None = None,
 ) -> tuple[Scan, Truth]:
@@ -77,7 +80,12 @@ def simulate(
     detector
         Imperfections of the camera.
     variant
-        Numbers of the specimen, for those that take some: displacement and its direction, twist.
+        Numbers of the specimen, for those that take some: displacement and its direction, twist, thickness.
+    grid
+        "primitive": along the lattice vectors over one primitive cell; "rectangle": a rectangle of `cells`.
+        None takes the recipe's.
+    cells
+        Size (y, x) of a rectangle in rectangular cells; None takes the recipe's.
     irregular
         A list of as many positions scattered over the same area, instead of a grid.
     progress
@@ -113,10 +121,13 @@ def simulate(
     detector_px = recipe.detector_px if detector_px is None else detector_px
     if detector_px < 4:
         raise OptionError(f"detector_px: want at least 4, got {detector_px}; give for instance 64")
+    recipe = _scanned(recipe, grid, cells)
     variant = variant or Variant()
     recipe.builder(variant)  # a wrong number is said first
     if irregular and detector is not None and np.any(detector.descan_px):
         raise OptionError("descan_px: want a grid, got irregular positions; leave one of them out")
+    if dose is None and detector is not None and detector != DetectorOptions():
+        raise OptionError("detector: want a dose, since noise-free patterns have no camera; give one")
     _require_extra()
     optics = recipe.optics if optics is None else optics
     finer = FINER_IF_DISTORTED if dose is not None and detector is not None and detector.distorts else 1
@@ -153,7 +164,7 @@ def simulate(
                 _detector_axis("ky", detector_px, pixel_mrad),
                 _detector_axis("kx", detector_px, pixel_mrad),
             ),
-            provenance=_provenance(recipe, optics, dose, seed),
+            provenance=_provenance(recipe, optics, variant, dose, seed),
         )
         return listed, derive_truth(specimen, positions, (len(positions),))
     oblique = bool(abs(steps[0] @ steps[1]) > 1e-9) or recipe.scan == "primitive"
@@ -168,7 +179,7 @@ def simulate(
             _detector_axis("kx", detector_px, pixel_mrad),
         ),
         scan_vectors=steps[:, ::-1] if oblique else None,
-        provenance=_provenance(recipe, optics, dose, seed),
+        provenance=_provenance(recipe, optics, variant, dose, seed),
     )
     return scan, derive_truth(specimen, positions, shape)
 
@@ -219,12 +230,33 @@ def _detector_axis(name: str, size: int, pixel_mrad: float) -> Axis:
     return Axis(name=name, scale=pixel_mrad, offset=-(size - 1) / 2 * pixel_mrad, units="mrad")
 
 
-def _provenance(recipe: Recipe, optics: Optics, dose: float | None, seed: int) -> Provenance:
+def _scanned(
+    recipe: Recipe, grid: Literal["primitive", "rectangle"] | None, cells: tuple[int, int] | None
+) -> Recipe:
+    """The recipe with another scan."""
+    if grid not in (None, "primitive", "rectangle"):
+        raise OptionError(f"grid: want primitive or rectangle, got {grid!r}; choose one")
+    recipe = recipe if grid is None else dataclasses.replace(recipe, scan=grid)
+    if cells is None:
+        return recipe
+    if recipe.scan == "primitive":
+        raise OptionError(
+            f"cells: want a rectangle, got the primitive cell of {recipe.name}; leave cells out"
+        )
+    if min(cells) < 1:
+        raise OptionError(f"cells: want two positive integers (y, x), got {cells}; give for instance 1,2")
+    return dataclasses.replace(recipe, cells=cells)
+
+
+def _provenance(
+    recipe: Recipe, optics: Optics, variant: Variant, dose: float | None, seed: int
+) -> Provenance:
     counts = "noise-free fraction of the beam" if dose is None else f"{dose:g} electrons per pattern"
+    chosen = "".join(f", {name} {getattr(variant, name):g}" for name in variant.given())
     return Provenance(
         format="simulation",
         found=(
-            f"simulated: {recipe.title}; {optics.voltage_kv:g} kV, {optics.semiangle_mrad:g} mrad, "
+            f"simulated: {recipe.title}{chosen}; {optics.voltage_kv:g} kV, {optics.semiangle_mrad:g} mrad, "
             f"{counts}, seed {seed}",
         ),
     )

@@ -196,27 +196,36 @@ def remove_atom(specimen: Specimen, near: tuple[float, float]) -> Specimen:
     return broken(specimen, specimen.atoms[others], place)
 
 
-def replace_atom(specimen: Specimen, near: tuple[float, float], *, symbol: str) -> Specimen:
-    """Another element in place of the atom nearest to `near`, unrelaxed: a substitution or an antisite."""
+def replace_atom(
+    specimen: Specimen, near: tuple[float, float], *, symbol: str, of: str | None = None
+) -> Specimen:
+    """Another element in place of the atom (of element `of`) nearest to `near`, unrelaxed: an antisite."""
     atoms = copy_atoms(specimen.atoms)
-    index = nearest_atom(specimen, near)
+    index = nearest_atom(specimen, near, of)
     place = atoms.positions[index, :2] - specimen.origin
     atoms.symbols[index] = symbol
     return broken(specimen, atoms, place)
 
 
-def displace_atom(specimen: Specimen, near: tuple[float, float], *, by: tuple[float, float]) -> Specimen:
-    """One atom (the topmost of the column nearest to `near`) moved by `by`, (x, y) in Å."""
+def displace_atom(
+    specimen: Specimen, near: tuple[float, float], *, by: tuple[float, float], of: str | None = None
+) -> Specimen:
+    """One atom (the topmost, of element `of`, of the column nearest to `near`) moved by `by`, (x, y) in Å."""
     atoms = copy_atoms(specimen.atoms)
-    index = nearest_atom(specimen, near)
+    index = nearest_atom(specimen, near, of)
     place = atoms.positions[index, :2] - specimen.origin
     atoms.positions[index, :2] += by
     return broken(specimen, atoms, place)
 
 
-def nearest_atom(specimen: Specimen, near: tuple[float, float]) -> int:
-    """Index of the atom nearest in projection to (x, y) from the origin; among equals the first along z."""
+def nearest_atom(specimen: Specimen, near: tuple[float, float], of: str | None = None) -> int:
+    """Index of the atom nearest in projection to (x, y) from the origin; among equals the first along z.
+
+    With `of`, of the atoms of that element.
+    """
     away = np.hypot(*(specimen.atoms.positions[:, :2] - specimen.origin - near).T)
+    if of is not None:
+        away = np.where(np.array([one == of for one in specimen.atoms.symbols]), away, np.inf)
     tied = np.flatnonzero(away < away.min() + 1e-3)
     return int(tied[np.argmin(specimen.atoms.positions[tied, 2])])
 

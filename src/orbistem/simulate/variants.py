@@ -14,6 +14,7 @@ from orbistem.simulate.structures import Specimen, broken, copy_atoms, nearest_a
 LAYER_DISTANCE_A = 3.35
 TWIST_TOLERANCE_DEG = 0.3
 LARGEST_TWIST_INDEX = 6
+MAX_THICKNESS_A = 2000.0
 GRADIENT_WIDTH_A = 20.0
 """Across this width the displacement of a gradient goes from minus to plus its amount."""
 
@@ -30,16 +31,24 @@ class Variant:
         Direction of the displacement, from +x to +y.
     twist_deg
         Angle between two layers.
+    thickness
+        Å along the beam; the nearest whole number of the crystal's periods is taken, at least one.
     """
 
     displacement: float | None = None
     direction_deg: float | None = None
     twist_deg: float | None = None
+    thickness: float | None = None
 
     def __post_init__(self) -> None:
         if self.displacement is not None and not 0 <= self.displacement < 2:
             raise OptionError(
                 f"displacement: want 0 Å or more and less than 2 Å, got {self.displacement}; try 0.1"
+            )
+        if self.thickness is not None and not 0 < self.thickness <= MAX_THICKNESS_A:
+            raise OptionError(
+                f"thickness: want more than 0 Å and at most {MAX_THICKNESS_A:g} Å, got {self.thickness}; "
+                "try 50"
             )
 
     def given(self) -> tuple[str, ...]:
@@ -57,10 +66,12 @@ class Variant:
         return (self.displacement or 0.0) * np.array([np.cos(direction), np.sin(direction)])
 
 
-def displaced_column_atom(specimen: Specimen, variant: Variant, *, near: tuple[float, float]) -> Specimen:
-    """One atom of the column nearest to `near` displaced."""
+def displaced_column_atom(
+    specimen: Specimen, variant: Variant, *, near: tuple[float, float], symbol: str | None = None
+) -> Specimen:
+    """One atom (of an element, where given) of the column nearest to `near` displaced."""
     x, y = variant.shift.tolist()
-    return structures.displace_atom(specimen, near, by=(x, y))
+    return structures.displace_atom(specimen, near, by=(x, y), of=symbol)
 
 
 def displaced_column(specimen: Specimen, variant: Variant, *, near: tuple[float, float]) -> Specimen:
