@@ -64,8 +64,8 @@ def test_microscope_camera_and_scan_are_options(app, tmp_path):
     text = (
         "zns-110-displaced --dose 1e4 --scan-shape 2,3 --detector-px 16 --seed 3 --voltage 80 "
         "--semi-angle 15 --half-angle 30 --defocus 20 --aberration C30=1e4 --aberration C12=5 --source 0.2 "
-        "--phonons 2 --phonon-sd 0.05 --thickness 8 --displacement 0.2 --direction 90 --grid rectangle --cells 1,2 "
-        "--psf 0.5 --descan 1,0,0,2 --hot-pixels 2"
+        "--phonons 2 --phonon-sd 0.05 --thickness 8 --displacement 0.2 --direction 90 --grid rectangle "
+        "--cells 1,2 --psf 0.5 --descan 1,0,0,2 --hot-pixels 2"
     )
     result = CliRunner().invoke(app, [*text.split(), "-o", str(target)], catch_exceptions=False)
     assert result.exit_code == 0
