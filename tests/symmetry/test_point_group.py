@@ -141,3 +141,15 @@ def test_the_noise_level_of_a_pattern_is_its_own(rng):
     drawn = (found.values.real.var(axis=0) + found.values.imag.var(axis=0)) / 2
     assert np.sum(drawn) == pytest.approx(np.sum(found.variance.mean(axis=0)), rel=0.03)
     assert np.sum(drawn) > 1.1 * len(drawn)  # louder than the mean pattern
+
+
+def test_what_turns_settle_is_not_changed_by_the_mirrors(rng, monkeypatch):
+    """Where turns alone give up a group, its mirrors are not asked: no verdict depends on it."""
+    clean = np.concatenate([draws(rng, symmetric(rng, g, strength=6), 40).values for g in POINT_GROUPS])
+    many = Components(values=clean, variance=np.ones(clean.shape), order=ORDER, weight=np.ones(len(ORDER)))
+    found = point_group(many)
+    monkeypatch.setattr("orbistem.symmetry.energy_tests.SETTLED", 0.0)
+    plain = point_group(many)
+    np.testing.assert_array_equal(found.code, plain.code)
+    np.testing.assert_allclose(found.p_all, plain.p_all, atol=1e-6)
+    assert np.sum(plain.p_all < 1e-6) > 100

@@ -14,8 +14,8 @@ from orbistem.progress import Progress, Silent
 from orbistem.scan import Block, Scan
 from orbistem.stream import BLOCK_MEMORY_BYTES, Runner
 
-CHUNK_VALUES = 2**21
-"""Harmonics worked on at once in float64: 16 MB beside the block itself."""
+CHUNK_VALUES = 2**17
+"""Harmonics worked on at once in float64: 1 MB, what the cache of a core holds."""
 
 
 @runtime_checkable

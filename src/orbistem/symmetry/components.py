@@ -172,11 +172,12 @@ class ComponentBasis:
         real = harmonics.real.dtype
         values = np.empty((len(harmonics), self.n_components), harmonics.dtype)
         offset = np.einsum("kj,jk->k", self.vectors, self.static[:, self.order])
+        by_order = np.ascontiguousarray(harmonics.transpose(2, 0, 1))
         for m in np.unique(self.order):
             columns = np.flatnonzero(self.order == m)
             rings = np.flatnonzero(np.any(self.vectors[columns] != 0, axis=0))
             weights = self.vectors[np.ix_(columns, rings)].T.astype(real)
-            values[:, columns] = harmonics[:, rings, m] @ weights
+            values[:, columns] = by_order[m][:, rings] @ weights
         values -= offset.astype(harmonics.dtype)
         variance, spread = np.ones(values.shape, real), None
         if self.levels is not None and self.share is not None and self.spread is not None:

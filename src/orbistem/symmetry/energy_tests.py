@@ -7,6 +7,8 @@ three moments (Imhof, Biometrika 48, 419 (1961); Liu, Tang & Zhang, Comput. Stat
 
 from __future__ import annotations
 
+from copy import copy
+
 import numpy as np
 
 from orbistem.symmetry.components import CLASSES, MIN_WEIGHT, Components
@@ -28,6 +30,8 @@ PIXEL_ERROR = 0.03
 The error is 0.024 for sharp disks (design, §1b.8); ZnS [111] at 64 px asks for 0.029."""
 MIN_VARIANCE = 0.05
 """Noise of a component never counts as less than this share of the mean over components."""
+SETTLED = 1e-6
+"""Where turns alone give up a group at this p value, what its mirrors say is not asked."""
 POINTS_PER_WAVE = 8
 LINE_SD_POINTS = 2.0
 """The likelihood of a line is summed on a grid with so many points in its width."""
@@ -59,6 +63,10 @@ class EnergyTests:
         self.cumulant = (first, whole, third * more**1.5)
         self.signal = self.raw.sum(axis=1) - 2 * self.cumulant[0].sum(axis=1)
         self.squares, self.orders = squares_by_order(components, chosen)
+        self.across, self.up = (
+            np.ascontiguousarray(self.squares.real),
+            np.ascontiguousarray(self.squares.imag),
+        )
 
     def turns(self, order: int, level: float) -> tuple[np.ndarray, np.ndarray]:
         """P value (n,) of the group C_n, and whether its absence would be noticed."""
@@ -71,18 +79,34 @@ class EnergyTests:
 
     def mirrors(self, order: int, level: float) -> tuple[np.ndarray, np.ndarray]:
         """P value (n,) of the group D_n; and whether an odd part as large as the even would be noticed."""
+        allowed = np.arange(CLASSES) % order == 0
+        period = int(np.gcd.reduce(self.orders[self.orders % order == 0], initial=0))
+        steps = [
+            (classes, step)  # the line is known modulo π/period
+            for prime, classes in _steps_down(order)
+            for step in range(prime * period // order)
+        ]
+        n_parts = len(steps) + (3 if order > 1 else 2)
+        p, open_ = np.ones(len(self.signal)), np.arange(len(self.signal))
+        if order > 1:
+            p = np.minimum(n_parts * _tail(*self._turn_part(~allowed)), 1.0)
+            open_ = np.flatnonzero(~(p < SETTLED))
+        p[open_] = np.minimum(
+            p[open_], self._rows(open_)._mirror_parts(order, allowed, steps, period, n_parts)
+        )
+        return p, self._noticed(1 / 2, self._null(1.0 * allowed)[1], level)
+
+    def _mirror_parts(
+        self, order: int, allowed: np.ndarray, steps: list[tuple[np.ndarray, int]], period: int, n_parts: int
+    ) -> np.ndarray:
+        """Smallest p value (n,) of what is odd about the best line and of what subgroups allow, corrected."""
         multiple = self.orders % order == 0
         line, even_minus_odd = best_line(self.squares[:, multiple], self.orders[multiple])
-        allowed = np.arange(CLASSES) % order == 0
         odd = (self.raw[:, allowed].sum(axis=1) - even_minus_odd) / 2
         both = odd + self.raw[:, ~allowed].sum(axis=1)
-        parts = [self._turn_part(~allowed)] if order > 1 else []
-        parts += [(odd, *self._null(1.0 * allowed)), (both, *self._null(np.where(allowed, 1.0, 2.0)))]
-        period = int(np.gcd.reduce(self.orders[multiple])) if multiple.any() else 0
-        for prime, classes in _steps_down(order):  # the line is known modulo π/period
-            lines = [line + np.pi * step / period for step in range(prime * period // order)]
-            parts += [self._even_part(classes, one) for one in lines]
-        return _smallest(parts), self._noticed(1 / 2, self._null(1.0 * allowed)[1], level)
+        parts = [(odd, *self._null(1.0 * allowed)), (both, *self._null(np.where(allowed, 1.0, 2.0)))]
+        parts += [self._even_part(classes, line + np.pi * step / period) for classes, step in steps]
+        return _smallest(parts, of=n_parts)
 
     def turn(self, order: int) -> np.ndarray:
         """P value (n,) of the one operation, a turn by 2π/order."""
@@ -103,7 +127,7 @@ class EnergyTests:
         von Mises. The line itself is not known: the likelihood is averaged over all. For phases that are
         uniform the ratio has the mean 1, so that it exceeds x at most once in x.
         """
-        from scipy.special import ive, logsumexp
+        from scipy.special import ive
 
         components = self.components
         use = np.flatnonzero((components.order % order == 0) & (components.weight > MIN_WEIGHT))
@@ -127,8 +151,18 @@ class EnergyTests:
         spectrum[:, : per_wave.shape[1]] = per_wave * (n_points / 2)
         on_lines = np.fft.irfft(spectrum, n_points, axis=1)
         uniform = (np.log(ive(0, known)) + known).sum(axis=1)
-        evidence: np.ndarray = logsumexp(on_lines, axis=1) - np.log(n_points) - uniform
+        highest = on_lines.max(axis=1)
+        mean = np.exp(on_lines - highest[:, None]).mean(axis=1)
+        evidence: np.ndarray = highest + np.log(mean) - uniform
         return evidence
+
+    def _rows(self, rows: np.ndarray) -> EnergyTests:
+        """The same of some patterns."""
+        some = copy(self)
+        for name in ("raw", "signal", "squares", "across", "up"):
+            setattr(some, name, getattr(self, name)[rows])
+        some.cumulant = tuple(sums[rows] for sums in self.cumulant)
+        return some
 
     def _noticed(self, share: float, second: np.ndarray, level: float) -> np.ndarray:
         """Whether a test with that noise would notice some share of the pattern's energy."""
@@ -143,8 +177,9 @@ class EnergyTests:
     def _even_part(self, classes: np.ndarray, line_rad: np.ndarray) -> Part:
         """Energy in some classes of orders that is even about a line (n,), and its null distribution."""
         use = classes[self.orders % CLASSES]
-        wave = np.exp(2j * np.asarray(line_rad)[:, None] * self.orders[use])
-        even_minus_odd = np.sum((self.squares[:, use] * wave).real, axis=1)
+        turns = np.asarray(line_rad)[:, None] * (self.orders[use] / np.pi)
+        phase = (2 * np.pi * (turns - np.rint(turns))).astype(self.across.dtype)
+        even_minus_odd = np.sum(self.across[:, use] * np.cos(phase) - self.up[:, use] * np.sin(phase), axis=1)
         first, second, third = self._null(1.0 * classes)
         energy = (self.raw[:, classes].sum(axis=1) + even_minus_odd) / 2
         return energy, first, EVEN_MARGIN * second, EVEN_MARGIN**1.5 * third
@@ -176,10 +211,10 @@ def _steps_down(order: int) -> list[tuple[int, np.ndarray]]:
     return [(prime, (modulo % order != 0) & (modulo % (order // prime) == 0)) for prime in primes]
 
 
-def _smallest(parts: list[Part]) -> np.ndarray:
-    """Smallest of several p values, for having looked at so many (Bonferroni)."""
+def _smallest(parts: list[Part], *, of: int | None = None) -> np.ndarray:
+    """Smallest of several p values, for having looked at so many, or at `of` (Bonferroni)."""
     smallest = np.min([_tail(*part) for part in parts], axis=0)
-    return np.asarray(np.minimum(len(parts) * smallest, 1.0))
+    return np.asarray(np.minimum((of or len(parts)) * smallest, 1.0))
 
 
 def _tail(energy: np.ndarray, first: np.ndarray, second: np.ndarray, third: np.ndarray) -> np.ndarray:

@@ -125,15 +125,8 @@ def best_line(squares: np.ndarray, orders: np.ndarray) -> tuple[np.ndarray, np.n
     waves = orders // step
     n_points = 1 << int(np.ceil(np.log2(POINTS_PER_WAVE * int(waves[-1]))))
     spectrum = np.zeros((len(squares), n_points // 2 + 1), squares.dtype)
-    spectrum[:, waves] = squares
-    on_lines = np.nan_to_num(np.fft.irfft(spectrum, n_points, axis=1))
-    before, after = np.roll(on_lines, 1, axis=1), np.roll(on_lines, -1, axis=1)
-    peak = (on_lines >= before) & (on_lines >= after)
-    bend = 2 * on_lines - before - after
-    above = np.divide(
-        (after - before) ** 2, 8 * bend, out=np.zeros_like(on_lines), where=peak & (bend > 0)
-    )  # on a peak the difference is at most the bend
-    height = np.where(peak, on_lines + above, -np.inf)
+    spectrum[:, waves] = np.where(np.isfinite(squares), squares, 0)
+    height = _peak_heights(np.fft.irfft(spectrum, n_points, axis=1))
     rows = np.arange(len(squares))
     best_phase, best_value = np.zeros(len(squares)), np.full(len(squares), -np.inf)
     highest = height.max(axis=1, initial=-np.inf)
@@ -150,6 +143,20 @@ def best_line(squares: np.ndarray, orders: np.ndarray) -> tuple[np.ndarray, np.n
         better = value > best_value[rows]
         best_phase[rows[better]], best_value[rows[better]] = phase[better], value[better]
     return np.mod(best_phase, 2 * np.pi) / (2 * step), best_value
+
+
+def _peak_heights(on_lines: np.ndarray) -> np.ndarray:
+    """Heights of the peaks of periodic functions on a grid (n, point); -inf where there is none."""
+    around = np.concatenate([on_lines[:, -1:], on_lines, on_lines[:, :1]], axis=1)
+    before, after = around[:, :-2], around[:, 2:]
+    at = np.nonzero((on_lines >= before) & (on_lines >= after))
+    here, left, right = on_lines[at], before[at], after[at]
+    bend = 2 * here - left - right
+    above = np.zeros_like(here)
+    np.divide((right - left) ** 2, 8 * bend, out=above, where=bend > 0)  # on a peak at most an eighth of bend
+    height = np.full_like(on_lines, -np.inf)
+    height[at] = here + above
+    return height
 
 
 def _climb(
