@@ -13,7 +13,8 @@ SHIFTS = 6
 """Each position of a site is paired with at most so many others of it, evenly spread."""
 FAR_FROM_DEFECT_A = 4.0
 """Positions nearer to a defect are no copies of others."""
-LEAST_POSITIONS = 3
+LEAST_POSITIONS = 2
+"""Of a site that a clustering is asked for: a rectangular cell of ZnS [110] has two of each general site."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -109,7 +110,7 @@ def judged(truth: Truth) -> np.ndarray:
 
 
 def judged_sites(truth: Truth) -> np.ndarray:
-    """Which positions (n,) belong to sites that a clustering can be asked for: with three members or more."""
+    """Which positions (n,) belong to sites that a clustering can be asked for: with two members or more."""
     use = judged(truth)
     site = truth.site.ravel()
     _, place, count = np.unique(site[use], return_inverse=True, return_counts=True)
