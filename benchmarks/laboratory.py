@@ -24,7 +24,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from laboratory_rows import MEASURED, Row, Rows, how_made
+from laboratory_rows import MEASURED, ORACLE, OURS, Row, Rows, how_made, judged_methods
 from machine import load_average, numpy_gemm
 from peers import peer_row
 from requirements_table import Table
@@ -42,7 +42,7 @@ RATIO = {1e4: 0.90, 1e5: 0.97, 1e6: 0.97, 1e7: 0.97}
 RATIO_SCANS = ("graphene", "mos2", "zns-110", "zns-001")
 SITES = {"zns-110": 0.95, "zns-001": 0.95}
 """Wanted site accuracy at 10⁶ electrons."""
-OURS, PUBLISHED, ORACLE = "orbit-vae", "spatial-vae", "oracle"
+PUBLISHED = "spatial-vae"
 QUICK = ("pca", "nmf", "com", "harmonics", "bispectrum", OURS, ORACLE)
 
 
@@ -67,7 +67,7 @@ def judge(name: str, rows: Sequence[Scores], table: Table) -> None:
         if ours is None or math.isnan(dose) or dose < 1e4:
             continue
         table.head(f"{name}, {dose:.0e} electrons")
-        useful = [row for row in some.values() if row.explained_ratio >= 0.5 and row.method != OURS]
+        useful = judged_methods(list(some.values()))
         for error in ("fold_error", "rotation_error"):
             others = [getattr(row, error) for row in useful if math.isfinite(getattr(row, error))]
             if others:
