@@ -1,7 +1,7 @@
 """Every method on the laboratory's scans at several doses: one table, one figure, and what must hold.
 
     python benchmarks/laboratory.py -o FOLDER [--scans graphene,mos2,zns-110] [--doses 1e4,1e6]
-        [--seconds 120] [--methods ...] [--quick] [--again METHODS] [--srtio3 FILE] [--table]
+        [--seconds 120] [--methods ...] [--draws N] [--quick] [--again METHODS] [--srtio3 FILE] [--table]
         [--peer-python PYTHON] [--peers atomai,pyroved] [--peer-seconds 300] [--keep FOLDER]
 
 Each row is kept in FOLDER/results.json with version and machine as soon as it is there, and only rows that
@@ -88,7 +88,14 @@ def judge(name: str, rows: Sequence[Scores], table: Table) -> None:
 
 
 def fill(
-    name: str, dose: float, scan: Scan, truth: Truth, rows: Rows, options: CompareOptions, again: set[str]
+    name: str,
+    dose: float,
+    scan: Scan,
+    truth: Truth,
+    rows: Rows,
+    options: CompareOptions,
+    again: set[str],
+    draws: int,
 ) -> None:
     """Rows of our methods that are not there yet, at one dose."""
     wanted = [
@@ -96,7 +103,6 @@ def fill(
     ]
     if not wanted:
         return
-    draws = draws_at(dose)
     made = how_made() | {"draws": draws, "seconds": options.seconds}
 
     def keep(row: Scores) -> None:
@@ -166,6 +172,7 @@ def main() -> int:
     parser.add_argument("--scans", default=",".join(SCANS), help="names of simulations; empty for none")
     parser.add_argument("--doses", default="1e3,1e4,1e5,1e6,1e7", help="electrons per pattern")
     parser.add_argument("--methods", default="", help="some methods only")
+    parser.add_argument("--draws", type=int, help="fitted together (default: 4 below 1e6 electrons, else 1)")
     parser.add_argument("--quick", action="store_true", help="methods without training, ours, the oracle")
     parser.add_argument("--again", default="", help="methods whose rows are made again")
     parser.add_argument("--table", action="store_true", help="measure nothing: table, figure, verdict")
@@ -192,7 +199,7 @@ def main() -> int:
         for name in scans:
             scan, truth = clean_scan(name, keep)
             for dose in doses:
-                fill(name, dose, scan, truth, rows, options, again)
+                fill(name, dose, scan, truth, rows, options, again, given.draws or draws_at(dose))
                 if given.peer_python is not None:
                     fill_peers(name, dose, scan, truth, rows, given, again)
         if given.srtio3 is not None:

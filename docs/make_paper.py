@@ -224,8 +224,8 @@ def defects(keep: Path, seconds: float) -> dict[str, Any]:
     """(d) A vacancy and a silicon atom in graphene at a realistic dose, beside the centre of mass."""
     del seconds
     names = ("graphene-vacancy", "graphene-si3")
-    figure = Figure(figsize=(13, 4.6), layout="constrained")
-    axes = figure.subplots(len(names), 6)
+    figure = Figure(figsize=(15, 4.6), layout="constrained")
+    axes = figure.subplots(len(names), 7)
     found: dict[str, Any] = {}
     for row, name in zip(axes, names, strict=True):
         assert find_recipe(name).scan == "rectangle"
@@ -241,6 +241,7 @@ def defects(keep: Path, seconds: float) -> dict[str, Any]:
             ("COM angle", np.arctan2(com_y - com_y.mean(), com_x - com_x.mean()), "twilight"),
             ("OrbitVAE, latent 1", maps["latent"].values[..., 0], "viridis"),
             ("OrbitVAE, angle", maps["angle"].values, "twilight"),
+            ("broken", maps["broken"].values, "magma"),
         )
         for ax, (title, values, colours) in zip(row, pictures, strict=True):
             ax.imshow(values, cmap=colours)
@@ -258,6 +259,7 @@ def defects(keep: Path, seconds: float) -> dict[str, Any]:
             "COM magnitude: the same": max(
                 _area(magnitude[near], magnitude[far]), _area(-magnitude[near], -magnitude[far])
             ),
+            "broken: the same": _area(maps["broken"].values[near], maps["broken"].values[far]),
         }
     figure.savefig(OUT / "defects.png", dpi=130)
     return found
