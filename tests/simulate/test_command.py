@@ -30,6 +30,7 @@ def test_a_file_and_its_truth_are_written_and_read_back(app, tmp_path):
     truth = Truth.load(tmp_path / "grün phene.truth.nc")
     assert truth.point_group[0, 0] == "D6"
     assert np.isinf(truth.defect_distance).all()
+    assert "simulate: 12" in result.stderr  # how far it is
 
 
 def test_the_list_names_every_simulation(app):

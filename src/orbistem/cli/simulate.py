@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from orbistem.cli.console import current
 from orbistem.errors import OptionError, OutputError
 from orbistem.progress import Progress
 
@@ -112,23 +113,26 @@ def simulate_command(
         phonon_sd=_or(phonon_sd, usual.phonon_sd),
     )
     detector = DetectorOptions(psf_sd_px=psf, descan_px=parse_descan(descan), hot_pixels=hot_pixels)
-    for path in run(
-        name,
-        output,
-        dose=None if dose == 0 else dose,
-        scan_shape=parse_shape(scan_shape),
-        detector_px=detector_px,
-        seed=seed,
-        optics=optics,
-        detector=None if detector == DetectorOptions() else detector,
-        variant=Variant(
-            displacement=displacement, direction_deg=direction, twist_deg=twist, thickness=thickness
-        ),
-        grid=parse_grid(grid),
-        cells=parse_shape(cells, "cells"),
-        irregular=irregular,
-        overwrite=overwrite,
-    ):
+    with current().progress() as progress:
+        paths = run(
+            name,
+            output,
+            dose=None if dose == 0 else dose,
+            scan_shape=parse_shape(scan_shape),
+            detector_px=detector_px,
+            seed=seed,
+            optics=optics,
+            detector=None if detector == DetectorOptions() else detector,
+            variant=Variant(
+                displacement=displacement, direction_deg=direction, twist_deg=twist, thickness=thickness
+            ),
+            grid=parse_grid(grid),
+            cells=parse_shape(cells, "cells"),
+            irregular=irregular,
+            overwrite=overwrite,
+            progress=progress,
+        )
+    for path in paths:
         print(path)
 
 
