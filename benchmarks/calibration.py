@@ -44,7 +44,7 @@ def chi_square_kept(
     model: TrainedModel, counts: np.ndarray, predicted: np.ndarray, latents: int, rng: np.random.Generator
 ) -> float:
     """Over the kept coefficients; what shot noise lets expect is drawn from the predicted counts."""
-    expected = model.coefficients(np.maximum(predicted, 0))
+    expected = model.expected_coefficients(predicted)
     drawn = rng.poisson(np.maximum(predicted, 0)).astype(np.float32)
     missed = float((np.abs(model.coefficients(counts) - expected) ** 2).sum())
     noise = float((np.abs(model.coefficients(drawn) - expected) ** 2).sum())
@@ -55,7 +55,8 @@ def chi_square_kept(
 def coverage(model: TrainedModel, counts: np.ndarray, clean: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Share of draws within one sd of the noise-free pattern's latent; median miss over that stated."""
     noisy = model.encode(counts)
-    still = np.tile(np.asarray(model.encode(clean).z, np.float64), (len(counts) // len(clean), 1))
+    without_noise = model.encode_coefficients(model.expected_coefficients(clean))
+    still = np.tile(np.asarray(without_noise.z, np.float64), (len(counts) // len(clean), 1))
     away = np.abs(np.asarray(noisy.z, np.float64) - still) / np.asarray(noisy.z_sd, np.float64)
     good = np.isfinite(away).all(axis=1)
     return (away[good] <= 1).mean(axis=0), np.median(away[good], axis=0) / 0.6745

@@ -56,7 +56,9 @@ def ours(folder: Path) -> dict[str, float]:
     from orbistem.models.orbit import OrbitVAEOptions
     from orbistem.models.train import TrainOptions
 
-    options = OrbitVAEOptions(train=TrainOptions(steps=STEPS), scout_steps=SCOUT_STEPS, background="mean")
+    options = OrbitVAEOptions(
+        train=TrainOptions(steps=STEPS), scout_steps=SCOUT_STEPS, background="mean", restarts=1
+    )
     config = replace(FitConfig(), model=options)
     started, cpu_started = time.perf_counter(), time.process_time()
     result = orbistem.fit(orbistem.open(folder / "counts.npy"), config=config)

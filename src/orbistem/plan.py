@@ -22,7 +22,7 @@ from orbistem.harmonics.electrons import reference_total
 from orbistem.harmonics.rings import RingOptions
 from orbistem.harmonics.steps import Setup, Steps, make_steps
 from orbistem.harmonics.wandering import Wandering, choose_step, common_orders
-from orbistem.harmonics.whitening import ANSCOMBE_SHIFT, Whitening
+from orbistem.harmonics.whitening import Whitening, root_inverse
 from orbistem.prepare.descan import descan_shift
 
 __all__ = ["Normalise", "Plan", "reference_total"]
@@ -210,6 +210,24 @@ class Plan:
             result[:, :, 0] -= self.order0_mean.astype(np.float32)
         return result
 
+    def expected_harmonics(self, electrons: np.ndarray) -> np.ndarray:
+        """What `harmonics` gives on the average over noise draws of patterns, (n, ring, order), complex64.
+
+        A noise-free pattern is not read as counts: the mean root of counts is not the root of their mean.
+
+        Parameters
+        ----------
+        electrons
+            Expected electrons, shape (n, ky, kx), finite at valid pixels, scaled as the fitted patterns.
+        """
+        require_stack("electrons", electrons)
+        result = np.empty((len(electrons), *self.harmonics_shape), np.complex64)
+        for part in self._chunks(electrons):
+            result[part] = _steps(self).of_expected(np.maximum(electrons[part], 0))
+        if self.order0_mean is not None:
+            result[:, :, 0] -= self.order0_mean.astype(np.float32)
+        return result
+
     def electrons(self, frames: np.ndarray) -> np.ndarray:
         """Electrons, missing and invalid pixels at their expected value, normalised where asked for.
 
@@ -243,8 +261,7 @@ class Plan:
         inverse = np.divide(1.0, steps.weight, out=np.zeros_like(steps.weight), where=steps.weight > 0)
         pattern = steps.background + deviation * inverse
         if self.whitening == "sqrt":
-            rooted = np.maximum(pattern, 2 * np.sqrt(ANSCOMBE_SHIFT))
-            pattern = (rooted / 2) ** 2 - ANSCOMBE_SHIFT
+            pattern = root_inverse(pattern)
         return np.asarray(pattern, deviation.dtype)
 
     def with_noise_scale(self, noise_scale: float) -> Plan:

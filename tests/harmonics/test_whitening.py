@@ -9,6 +9,7 @@ from orbistem.harmonics.whitening import (
     choose_whitening,
     linear_weight,
     root,
+    root_inverse,
     root_moments,
 )
 
@@ -41,6 +42,15 @@ def test_root_moments_are_those_of_poisson_counts(rng, level):
     mean, variance = root_moments(np.array([level]))
     assert mean[0] == pytest.approx(draws.mean(), abs=5 * draws.std() / np.sqrt(len(draws)) + 1e-4)
     assert variance[0] == pytest.approx(draws.var(), rel=0.03, abs=1e-3)
+
+
+def test_the_inverse_of_the_mean_root():
+    """Of the mean of roots, not of the root: the latter is a quarter of an electron too low."""
+    level = np.array([0.0, 1e-3, 0.1, 3.0, 59.0, 61.0, 1e3, 1e8])
+    found = root_inverse(root_moments(level)[0])
+    np.testing.assert_allclose(found, level, rtol=1e-3, atol=1e-9)
+    assert (np.diff(root_inverse(np.linspace(0, 50, 999))) >= 0).all()
+    assert root_inverse(np.array([-1.0]))[0] == 0
 
 
 def test_negative_counts_are_clipped_inside_the_root_only():

@@ -8,6 +8,7 @@ with nothing and stays linear in the counts (the idea of Keenan & Kotula, Surf. 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Literal
 
 import numpy as np
@@ -69,6 +70,23 @@ def linear_weight(mean_electrons: np.ndarray, polar: Polar, *, pixel_valid: np.n
 def root(electrons: np.ndarray) -> np.ndarray:
     """Anscombe root 2 sqrt(I + 3/8); negative counts are clipped here and only here."""
     return np.asarray(2 * np.sqrt(np.maximum(electrons + ANSCOMBE_SHIFT, 0)))
+
+
+def root_inverse(mean_root: np.ndarray) -> np.ndarray:
+    """Poisson means of which counts have this mean Anscombe root; below the lowest possible root 0.
+
+    The exact unbiased inverse (Mäkitalo & Foi, IEEE Trans. Image Process. 20, 99 (2011)): a denoised root is
+    a mean of roots, and the inverse of the root itself would be a quarter of an electron too low.
+    """
+    roots, levels = _root_table()
+    return np.asarray(np.interp(mean_root, roots, levels) ** 2)
+
+
+@cache
+def _root_table() -> tuple[np.ndarray, np.ndarray]:
+    """Mean roots, rising, and the root of the Poisson means: nearly a straight line, safe to interpolate."""
+    level = np.concatenate([[0.0], np.geomspace(1e-4, 60, 200), np.geomspace(60.5, 1e12, 600)])
+    return root_moments(level)[0], np.sqrt(level)
 
 
 def root_moments(mean_electrons: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

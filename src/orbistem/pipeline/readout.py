@@ -101,8 +101,8 @@ def mean_correction(plan: Plan, n_patterns: int) -> NDArray[np.float64]:
 def whitened(plan: Plan, frames: NDArray[Any]) -> NDArray[np.float64]:
     """Patterns (n, ky, kx) as whitened deviations from the plan's background."""
     values = plan.electrons(frames).astype(np.float64)
-    if plan.whitening == "sqrt":  # the mean of roots is not the root of the mean
-        values = root(values) + root(plan.clean_mean) - root_moments(plan.clean_mean)[0]
+    if plan.whitening == "sqrt":
+        values = root(values)
     return np.asarray((values - plan.background) * plan.weight)
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from orbistem.errors import FormatError, InputError, OrbistemError, ShapeError, one_line, require_stack
 from orbistem.harmonics.basis_patterns import BasisPatterns, basis_patterns
 from orbistem.harmonics.steerable_pca import SteerableBasis
-from orbistem.harmonics.whitening import root, root_moments
+from orbistem.harmonics.whitening import root_moments
 from orbistem.models.orbit import OrbitVAE
 from orbistem.models.protocol import Encoding
 from orbistem.models.readout import Readout
@@ -83,6 +83,13 @@ class TrainedModel:
         self._check(frames)
         harmonics = self.plan.harmonics(frames, positions)
         kept: NDArray[np.complex64] = self.basis.coefficients(harmonics).astype(np.complex64)
+        return kept
+
+    def expected_coefficients(self, electrons: NDArray[Any]) -> NDArray[np.complex64]:
+        """Kept coefficients (n, K) of noise-free patterns: expected electrons (n, ky, kx)."""
+        kept: NDArray[np.complex64] = self.basis.coefficients(self.plan.expected_harmonics(electrons)).astype(
+            np.complex64
+        )
         return kept
 
     def encode(self, source: Scan | ArrayLike) -> Encoding:
@@ -376,9 +383,7 @@ class _Drawing:
 def _drawing(model: TrainedModel) -> _Drawing:
     """Made once a model."""
     plan = model.plan
-    expected, drawn = plan.clean_mean, plan.clean_mean
-    if plan.whitening == "sqrt":  # the mean of roots is not the root of the mean
-        expected, drawn = root_moments(plan.clean_mean)[0], root(plan.clean_mean)
+    expected = root_moments(plan.clean_mean)[0] if plan.whitening == "sqrt" else plan.clean_mean
     deviation = (expected - plan.background).reshape(1, -1)[:, plan.analyser.gather]
     harmonics = plan.analyser(deviation)
     if plan.order0_mean is not None:
@@ -386,5 +391,5 @@ def _drawing(model: TrainedModel) -> _Drawing:
     return _Drawing(
         drawer=basis_patterns(plan.analyser, model.basis, weight=plan.weight),
         at_mean=model.basis.coefficients(harmonics)[0].astype(np.complex64),
-        mean_deviation=((drawn - plan.background) * plan.weight).astype(np.float32),
+        mean_deviation=((expected - plan.background) * plan.weight).astype(np.float32),
     )
