@@ -83,7 +83,8 @@ class PrepareOptions:
     background
         File with a vacuum pattern (ky, kx), in counts, as static background; see also ``model.background``.
     scan_rotation_deg
-        Azimuth of the scan's +x axis in the detector's axes, degrees: noted in the maps, nothing is turned.
+        Azimuth of the scan's +x axis in the detector's axes, degrees, for maps in the axes of the scan; None:
+        found from the centres of mass, where they tell.
     reference
         Region y0, y1, x0, x1 (ends excluded) that `orientation` and `broken` are measured against.
     reference_name

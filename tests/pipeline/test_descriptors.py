@@ -10,12 +10,12 @@ from pipeline.small import CENTRE_PX, small_config, small_scan
 from orbistem import load
 from orbistem.config import PrepareOptions
 from orbistem.errors import InputError
-from orbistem.pipeline.descriptors import find_scan_frame
 from orbistem.pipeline.preparation import block_size_for, prepare
 from orbistem.pipeline.record import check_files
+from orbistem.pipeline.scan_frame import ScanFrame, find_scan_frame
 from orbistem.pipeline.symmetry import measure_symmetry
 from orbistem.progress import Silent
-from orbistem.scan import Scan
+from orbistem.scan import Axis, Scan
 from orbistem.stream import Inline
 from orbistem.symmetry import DESCRIPTORS
 
@@ -75,37 +75,102 @@ def test_two_patterns_are_enough(rng, tmp_path, quiet_report):
     assert maps["n_fold"].shape == (2, 1, 4)
 
 
-def attracting(rotation_deg, *, mirrored=False):
-    """A scan over one attracting charge, by a detector that lies turned against it."""
-    y, x = np.indices((15, 15)) - 7.0
-    towards = -np.stack([y, x], axis=-1) / (4 + x**2 + y**2)[..., None]
+def attracting(rotation_deg, *, mirrored=False, steps=(1.0, 1.0), amount=4.0):
+    """A scan over one attracting charge, by a detector that lies turned against it.
+
+    The scan's +x axis lies at `rotation_deg` on the detector; mirrored: +y lies 90° before it, not after it.
+    """
+    y, x = (np.indices((15, 17)) - np.array([7.0, 8.0])[:, None, None]) * np.array(steps)[:, None, None]
+    down, right = -np.stack([y, x]) / (4 + x**2 + y**2)
     if mirrored:
-        towards[..., 1] *= -1
+        down = -down
     angle = np.deg2rad(rotation_deg)
-    shift_y = np.cos(angle) * towards[..., 0] + np.sin(angle) * towards[..., 1]
-    shift_x = np.cos(angle) * towards[..., 1] - np.sin(angle) * towards[..., 0]
+    shift_y = np.cos(angle) * down + np.sin(angle) * right
+    shift_x = np.cos(angle) * right - np.sin(angle) * down
     ky, kx = np.indices((24, 24)) - 11.5
-    radius = np.hypot(ky - 4 * shift_y[..., None, None], kx - 4 * shift_x[..., None, None])
-    return Scan.from_array((500 / (1 + np.exp(2 * (radius - 6)))).round().astype(np.uint16))
+    radius = np.hypot(ky - amount * shift_y[..., None, None], kx - amount * shift_x[..., None, None])
+    frames = (500 / (1 + np.exp(2 * (radius - 6)))).round().astype(np.uint16)
+    axes = tuple(Axis(name=name, scale=step, units="Å") for name, step in zip("yx", steps, strict=True))
+    return Scan.from_array(frames, scan_axes=axes)
 
 
-@pytest.mark.parametrize("rotation_deg", [0.0, 90.0, -30.0])
-def test_the_rotation_of_the_scan_is_found_and_not_applied(rotation_deg):
-    scan = attracting(rotation_deg)
+def prepared_of(scan):
     config = small_config(prepare=PrepareOptions(centre_px=(11.5, 11.5)))
-    found = prepare(scan, config, runner=Inline(), block_size=block_size_for(scan, 256), progress=Silent())
-    frame = find_scan_frame(scan, found, scan_rotation_deg=None)
-    assert np.rad2deg(frame.found_rad) == pytest.approx(rotation_deg, abs=3)
-    assert frame.used_rad == 0
-    assert "not applied" in frame.words[0]
-    given = find_scan_frame(scan, found, scan_rotation_deg=-30.0)
-    assert given.attributes()["scan_rotation_rad"] == pytest.approx(np.deg2rad(-30))
+    return prepare(scan, config, runner=Inline(), block_size=block_size_for(scan, 256), progress=Silent())
 
 
-def test_an_inverted_axis_of_the_scan_is_said():
-    scan = attracting(20.0, mirrored=True)
+@pytest.mark.parametrize("mirrored", [False, True])
+@pytest.mark.parametrize("rotation_deg", [0.0, 90.0, -30.0, 170.0])
+@pytest.mark.parametrize("steps", [(1.0, 1.0), (1.0, 1.3)])
+def test_rotation_and_hand_of_the_scan_are_found(rotation_deg, mirrored, steps):
+    scan = attracting(rotation_deg, mirrored=mirrored, steps=steps)
+    frame = find_scan_frame(scan, prepared_of(scan), scan_rotation_deg=None)
+    error = (np.rad2deg(frame.found_rad) - rotation_deg + 180) % 360 - 180
+    assert error == pytest.approx(0, abs=2)
+    assert frame.mirrored == mirrored
+    assert ("inverted" in frame.words[0]) == mirrored
+    assert frame.rotation_rad == frame.found_rad
+    assert frame.known
+
+
+def test_a_given_rotation_wins_and_what_was_found_stands_beside_it():
+    scan = attracting(20.0)
+    frame = find_scan_frame(scan, prepared_of(scan), scan_rotation_deg=-30.0)
+    assert frame.attributes()["scan_rotation_rad"] == pytest.approx(np.deg2rad(-30))
+    assert np.rad2deg(frame.attributes()["scan_rotation_found_rad"]) == pytest.approx(20, abs=2)
+    assert "-30° was given" in frame.words[0]
+
+
+def test_without_sources_the_scan_has_no_frame(rng):
+    frames = rng.poisson(50, (9, 9, 24, 24)).astype(np.uint16)
+    scan = Scan.from_array(frames)
+    frame = find_scan_frame(scan, prepared_of(scan), scan_rotation_deg=None)
+    assert not frame.known
+    assert np.isnan(frame.attributes()["scan_rotation_found_rad"])
+
+
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_directions_in_the_axes_of_the_scan_point_at_the_charge(mirrored, tmp_path, quiet_report):
+    """Both the centre of mass and the polar direction; on the detector they point elsewhere."""
+    scan = attracting(40.0, mirrored=mirrored)
     config = small_config(prepare=PrepareOptions(centre_px=(11.5, 11.5)))
-    found = prepare(scan, config, runner=Inline(), block_size=block_size_for(scan, 256), progress=Silent())
-    frame = find_scan_frame(scan, found, scan_rotation_deg=None)
-    assert frame.mirrored
-    assert "inverted" in frame.words[0]
+    maps = measure_symmetry(scan, directory=tmp_path / "run", config=config).maps
+    y, x = np.indices((15, 17)) - np.array([7.0, 8.0])[:, None, None]
+    towards = np.arctan2(-y, -x)
+    near = (np.hypot(y, x) > 1) & (np.hypot(y, x) < 5)
+
+    def off(azimuth, constant=False):
+        apart = np.exp(1j * (azimuth - towards))[near]
+        return np.rad2deg(np.abs(np.angle(apart / apart.mean() if constant else apart))).max()
+
+    assert off(np.arctan2(maps.com_y_scan.values, maps.com_x_scan.values)) < 5
+    assert off(np.arctan2(maps.com_y.values, maps.com_x.values)) > 30
+    # of the polar direction one constant of the scan is free
+    assert off(maps.polar_angle_scan.values, constant=True) < 8
+    assert (off(maps.polar_angle.values, constant=True) < 8) == (not mirrored)
+    assert maps.attrs["scan_mirrored_found"] == mirrored
+    line = maps.mirror_angle_scan
+    assert line.attrs["order"] == 2
+    assert np.nanmax(line.values) < np.pi + 1e-6
+    radial = np.abs(np.sin(line.values - towards))[near & np.isfinite(line.values)]
+    assert np.median(radial) < 0.1
+
+
+def test_angles_of_a_fit_are_told_in_the_axes_of_the_scan(scan, quick_fit):
+    config = small_config(prepare=PrepareOptions(centre_px=CENTRE_PX, scan_rotation_deg=25.0))
+    maps = quick_fit(scan, config=config).maps
+    apart = maps.angle.values - maps.angle_scan.values - np.deg2rad(25.0)
+    np.testing.assert_allclose(np.exp(1j * apart[np.isfinite(apart)]), 1, atol=1e-4)
+    assert maps.attrs["scan_rotation_given"] == 1
+
+
+def test_the_angle_of_a_mirrored_scan_turns_the_mirrored_template(rng):
+    """Pattern = template turned by angle; seen in the scan's axes: mirrored template turned by `azimuth`."""
+    frame = ScanFrame(rotation_rad=0.7, given=True, mirrored=True)
+    order = np.arange(1, 7)
+    template = rng.normal(size=6) + 1j * rng.normal(size=6)
+    pattern = template * np.exp(-1j * order * 2.1)
+    # in the axes of the scan: turned by -0.7, then y -> -y
+    seen = (pattern * np.exp(1j * order * 0.7)).conj()
+    turned = template.conj() * np.exp(-1j * order * float(frame.azimuth(np.array(2.1))))
+    np.testing.assert_allclose(turned, seen)

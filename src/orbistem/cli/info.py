@@ -107,7 +107,7 @@ def _estimate(scan: Scan, *, gain: float | None, memory_mb: int, threads: int | 
 def _of_calibration(scan: Scan, found: Calibration, *, whole: bool) -> dict[str, Any]:
     """Facts of a calibration; what needs neighbouring lines is told of a whole scan only."""
     from orbistem.pipeline.calibration import calibration_words, disk_radius_px, semi_angle_mrad
-    from orbistem.pipeline.descriptors import scan_frame
+    from orbistem.pipeline.scan_frame import scan_frame
 
     centre, counts, ellipse = found.centre, found.counts, found.ellipse
     parts: tuple[Any, ...] = (centre, found.descan, ellipse, found.mask, counts)

@@ -30,7 +30,7 @@ ScanRotation = Annotated[
     float | None,
     typer.Option(
         "--scan-rotation",
-        help="Azimuth of the scan's +x axis on the detector, degrees; noted in the maps, nothing is turned.",
+        help="Azimuth of the scan's +x axis on the detector, degrees, for maps in the scan's axes; default: found.",
         metavar="DEG",
     ),
 ]

@@ -17,7 +17,7 @@ from orbistem.harmonics.whitening import WhiteningChoice
 from orbistem.metrics import active_latents, active_units
 from orbistem.pipeline.certificate import certify
 from orbistem.pipeline.compile_cache import use_compile_cache
-from orbistem.pipeline.descriptors import describe_symmetry, find_scan_frame, symmetry_words
+from orbistem.pipeline.descriptors import describe_symmetry, symmetry_words
 from orbistem.pipeline.examples import build_examples
 from orbistem.pipeline.fit import (
     Stopwatch,
@@ -30,6 +30,7 @@ from orbistem.pipeline.maps import build_maps
 from orbistem.pipeline.preparation import Preparation, block_size_for
 from orbistem.pipeline.record import describe_basis, describe_run
 from orbistem.pipeline.reduction import STORE_NAME
+from orbistem.pipeline.scan_frame import find_scan_frame
 from orbistem.pipeline.workplace import open_workplace
 from orbistem.plan import Plan
 from orbistem.prepare.centre import CentreFit

@@ -1,4 +1,4 @@
-"""Maps that need no model: the descriptors of symmetry over the stored harmonics, and the scan's rotation."""
+"""Maps that need no model: the descriptors of symmetry over the stored harmonics."""
 
 from __future__ import annotations
 
@@ -16,27 +16,18 @@ from orbistem.config import FitConfig
 from orbistem.harmonics.background import static_harmonics
 from orbistem.harmonics.reduce import HarmonicsMoments, HarmonicsReduction
 from orbistem.harmonics.store import CoefficientStore
-from orbistem.pipeline.preparation import MIN_PATTERNS, Preparation
+from orbistem.pipeline.preparation import MIN_PATTERNS
 from orbistem.plan import Plan
-from orbistem.prepare.moments import MomentsResult
-from orbistem.prepare.scan_rotation import find_scan_rotation
-from orbistem.scan import Scan
 from orbistem.symmetry import DESCRIPTORS, ComponentBasis, Descriptor, Variable, component_basis
 
 __all__ = [
     "Descriptors",
-    "ScanFrame",
     "describe_symmetry",
-    "find_scan_frame",
     "noise_factor",
-    "scan_frame",
     "static_kind",
     "stored_basis",
     "symmetry_words",
 ]
-
-MIRRORED_SHARE = 0.5
-"""A mirrored scan must leave less than this part of the curl that the scan as it is leaves."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -53,40 +44,6 @@ class Descriptors:
 
     maps: tuple[tuple[Variable, NDArray[Any]], ...]
     basis: ComponentBasis
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ScanFrame:
-    """How the scan lies against the detector.
-
-    Attributes
-    ----------
-    used_rad
-        Rotation that was given, in the detector's axes: azimuth of the scan's +x axis; 0 where none was.
-    given
-        Whether it was.
-    found_rad
-        What the centres of mass say; NaN where they do not.
-    mirrored
-        Whether they say that one of the scan's axes is inverted.
-    words
-        The same for the report.
-    """
-
-    used_rad: float = 0.0
-    given: bool = False
-    found_rad: float = float("nan")
-    mirrored: bool = False
-    words: tuple[str, ...] = ()
-
-    def attributes(self) -> dict[str, Any]:
-        """Attributes of ``maps.nc``."""
-        return {
-            "scan_rotation_rad": self.used_rad,
-            "scan_rotation_given": int(self.given),
-            "scan_rotation_found_rad": self.found_rad,
-            "scan_mirrored_found": int(self.mirrored),
-        }
 
 
 def stored_basis(
@@ -174,57 +131,6 @@ def noise_factor(plan: Plan, totals: NDArray[Any] | None) -> NDArray[Any] | None
     target = plan.reference_total or float(np.nanmean(totals))
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where(totals > 0, target / totals, np.nan)
-
-
-def find_scan_frame(scan: Scan, prepared: Preparation, *, scan_rotation_deg: float | None) -> ScanFrame:
-    """Rotation of the scan against the detector: what was given, beside what the centres of mass say.
-
-    Nothing is turned by it: angles stay in the detector's axes.
-
-    Parameters
-    ----------
-    scan
-        Only grids with perpendicular axes have a field of centres of mass.
-    prepared
-        Gives the centres of mass.
-    scan_rotation_deg
-        Azimuth of the scan's +x axis in the detector's axes, degrees; None: not known.
-    """
-    plan = prepared.plan
-    shift = np.zeros((1, 2)) if plan.shift_px is None else plan.shift_px
-    place = plan.centre_px + shift
-    return scan_frame(scan, prepared.moments, place, scan_rotation_deg=scan_rotation_deg)
-
-
-def scan_frame(
-    scan: Scan, moments: MomentsResult, place_px: NDArray[Any], *, scan_rotation_deg: float | None
-) -> ScanFrame:
-    """The same from the moments and the centre of each pattern, (n_positions, 2) or (1, 2), px."""
-    given = scan_rotation_deg is not None
-    used = 0.0 if scan_rotation_deg is None else float(np.deg2rad(scan_rotation_deg))
-    frame = ScanFrame(used_rad=used, given=given)
-    if not scan.is_grid or scan.scan_vectors is not None or min(scan.scan_shape) < 3:
-        return frame
-    com = np.where(moments.usable[:, None], moments.com - place_px, np.nan).reshape(*scan.scan_shape, 2)
-    straight, flipped = find_scan_rotation(com), find_scan_rotation(com * np.array([1, -1]))
-    mirrored = flipped.problem is None and flipped.curl_share < MIRRORED_SHARE * straight.curl_share
-    if mirrored:
-        words = (
-            "The centres of mass have no curl only if one axis of the scan is inverted; compare the "
-            "handedness of scan and detector with a known sample.",
-        )
-        return replace(frame, mirrored=True, words=words)
-    if straight.problem is not None:
-        return frame
-    text = (
-        f"The centres of mass have least curl if the scan's x axis lies at "
-        f"{np.rad2deg(straight.angle_rad):.0f}° in the detector's axes "
-        f"({100 * straight.curl_share:.0f} % of the squared gradients are left as curl). "
-    )
-    text += (
-        f"{scan_rotation_deg:g}° was given." if given else "This was not applied; --scan-rotation says it."
-    )
-    return replace(frame, found_rad=straight.angle_rad, words=(text,))
 
 
 def symmetry_words(found: Descriptors) -> tuple[str, ...]:

@@ -23,7 +23,7 @@ from orbistem.pipeline.broken import asked_reference
 from orbistem.pipeline.certificate import certify
 from orbistem.pipeline.classes import class_words, describe_classes, measure_classes
 from orbistem.pipeline.compile_cache import use_compile_cache
-from orbistem.pipeline.descriptors import describe_symmetry, find_scan_frame, noise_factor, symmetry_words
+from orbistem.pipeline.descriptors import describe_symmetry, noise_factor, symmetry_words
 from orbistem.pipeline.examples import build_examples
 from orbistem.pipeline.maps import build_maps, group_words
 from orbistem.pipeline.orientation import measure_orientation, reference_positions
@@ -32,6 +32,7 @@ from orbistem.pipeline.preparation import Preparation, block_size_for, prepare
 from orbistem.pipeline.readout import with_readout
 from orbistem.pipeline.record import describe_basis, describe_run, file_checksums, write_run
 from orbistem.pipeline.reduction import STORE_NAME, Reduced, reduce, resume_reduced, save_reduced
+from orbistem.pipeline.scan_frame import find_scan_frame
 from orbistem.pipeline.training import NOTHING_TRAINED, describe_training, train_model
 from orbistem.pipeline.vacuum import vacuum_harmonics
 from orbistem.pipeline.verdicts import judge

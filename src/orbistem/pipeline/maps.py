@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from orbistem.metrics import active_latents
 from orbistem.models.protocol import Encoding
 from orbistem.pipeline.classes import SiteClasses
-from orbistem.pipeline.descriptors import Descriptors, ScanFrame
+from orbistem.pipeline.descriptors import Descriptors
 from orbistem.pipeline.orientation import Orientation
 from orbistem.pipeline.preparation import Preparation
+from orbistem.pipeline.scan_frame import ScanFrame
 from orbistem.scan import Scan
 from orbistem.symmetry.alike import Groups
 from orbistem.symmetry.broken import Broken
@@ -46,6 +47,8 @@ LONG_NAMES = {
     "point_group_by_instrument": "1: the point group changes within the uncertainty of the instrument",
     "broken_by_instrument": "1: whether symmetry is broken changes within the uncertainty of the instrument",
 }
+DIRECTIONS = ("angle", "mirror_angle", "polar_angle")
+"""What is told in the axes of the scan, too."""
 UNITS = {"angle": "rad", "angle_sd": "rad", "orientation": "rad", "evidence": "nat"}
 
 
@@ -202,8 +205,10 @@ def build_maps(
             whole.reshape(*shape, *values.shape[1:]),
             words | {name: _plain(value) for name, value in variable.attributes.items()},
         )
-    attributes = _attributes(scan, prepared) | (frame or ScanFrame()).attributes()
+    frame = frame or ScanFrame()
+    attributes = _attributes(scan, prepared) | frame.attributes()
     maps = xr.Dataset(variables, coords=coordinates, attrs=attributes)
+    maps = maps.assign(_in_scan_axes(maps, frame) if frame.known else {})
     if encoding is not None:
         maps["latent"].attrs["active"] = np.array(active, dtype=np.int8)
     if orientation is not None:
@@ -215,6 +220,23 @@ def build_maps(
             "pooling_widths": np.array(broken.widths),
         }
     return maps if classes is None else maps.assign(_class_maps(classes, dims, shape))
+
+
+def _in_scan_axes(maps: xr.Dataset, frame: ScanFrame) -> dict[str, Any]:
+    """Directions and centres of mass again, in the axes of the scan: comparable with the image."""
+    found: dict[str, Any] = {}
+    for name in DIRECTIONS:
+        if name in maps:
+            one = maps[name]
+            period = 2 * np.pi / int(one.attrs.get("order", 1))
+            values = np.mod(frame.azimuth(one.values), period).astype(np.float32)
+            words = {"long_name": f"{name} in the axes of the scan, from +x to +y"}
+            found[f"{name}_scan"] = (one.dims, values, dict(one.attrs) | words)
+    for axis, values in zip("yx", frame.vector(maps["com_y"].values, maps["com_x"].values), strict=True):
+        one = maps[f"com_{axis}"]
+        words = {"long_name": f"centre of mass from the pattern centre, along the scan's {axis}"}
+        found[f"com_{axis}_scan"] = (one.dims, values.astype(np.float32), dict(one.attrs) | words)
+    return found
 
 
 def _class_maps(classes: SiteClasses, dims: tuple[str, ...], shape: tuple[int, ...]) -> dict[str, Any]:

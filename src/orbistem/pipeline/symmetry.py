@@ -14,7 +14,7 @@ from orbistem.errors import InputError
 from orbistem.harmonics.store import open_store
 from orbistem.io import open_scan
 from orbistem.pipeline.broken import asked_reference
-from orbistem.pipeline.descriptors import describe_symmetry, find_scan_frame, symmetry_words
+from orbistem.pipeline.descriptors import describe_symmetry, symmetry_words
 from orbistem.pipeline.examples import build_examples
 from orbistem.pipeline.fit import (
     Stopwatch,
@@ -30,6 +30,7 @@ from orbistem.pipeline.places import asked_places, with_pictures
 from orbistem.pipeline.preparation import block_size_for, prepare
 from orbistem.pipeline.record import describe_basis, describe_run
 from orbistem.pipeline.reduction import STORE_NAME, reduce
+from orbistem.pipeline.scan_frame import find_scan_frame
 from orbistem.pipeline.vacuum import vacuum_harmonics
 from orbistem.pipeline.verdicts import judge
 from orbistem.pipeline.workplace import open_workplace

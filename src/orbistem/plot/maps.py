@@ -119,15 +119,17 @@ def angle_map(
     maps
         The maps of a run. ``{name}_sd`` in radians and ``{name}_order`` are used where they exist.
     name
-        Name of a variable in radians.
+        Name of a variable in radians; one that ends in ``_scan`` has the uncertainty and the order of that
+        without.
     title
         Text above the map; the variable's long_name where not given.
     wheel
         Whether to draw the colour wheel beside the map.
     """
-    sd = maps[f"{name}_sd"].values if f"{name}_sd" in maps else None
+    same = name.removesuffix("_scan")
+    sd = maps[f"{same}_sd"].values if f"{same}_sd" in maps else None
     everywhere = float(maps[name].attrs.get("order", 1))
-    order = maps[f"{name}_order"].values if f"{name}_order" in maps else np.full(maps[name].shape, everywhere)
+    order = maps[f"{same}_order"].values if f"{same}_order" in maps else np.full(maps[name].shape, everywhere)
     layout = scan_layout(maps)
     colours = angle_colours(maps[name].values, angle_sd_rad=sd, angle_order=order)
     drawn = _draw(ax, layout, colours=colours)

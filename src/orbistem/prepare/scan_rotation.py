@@ -17,9 +17,12 @@ from orbistem.errors import ShapeError
 
 __all__ = ["Problem", "ScanRotation", "find_scan_rotation", "turn_to_scan"]
 
-MIN_CONTRAST = 1.5
-"""Sum of squares of the divergence over that of the curl, from which the field is one of sources."""
-MIN_SKEWNESS = 0.1
+MIN_BALANCE, BY_CHANCE = 0.2, 4.5
+"""Squares of the divergence minus those of the curl, over their sum, from which the field is one of sources:
+0.2, and 4.5/√n where that is more. Noise of n positions reaches Rayleigh's law of scale 1.2/√n (neighbouring
+differences share positions), so 4.5/√n once in a thousand."""
+MIN_SKEWNESS, SKEWNESS_SDS = 0.1, 3.0
+"""The half turn is settled by a skewness of 0.1, and three standard deviations √(6/n) where that is more."""
 
 Floats = NDArray[np.float64]
 
@@ -51,13 +54,15 @@ class ScanRotation:
     problem: Problem | None = None
 
 
-def find_scan_rotation(com: NDArray[np.floating]) -> ScanRotation:
+def find_scan_rotation(com: NDArray[np.floating], *, steps: tuple[float, float] = (1.0, 1.0)) -> ScanRotation:
     """Find the rotation that makes the field of centres of mass free of curl.
 
     Parameters
     ----------
     com : (y, x, 2)
         Centre of mass (ky, kx) of every pattern from the pattern centre, px; NaN where not measured.
+    steps
+        Of the scan along y and x, in any unit.
 
     Returns
     -------
@@ -78,7 +83,7 @@ def find_scan_rotation(com: NDArray[np.floating]) -> ScanRotation:
     field = np.asarray(com, np.float64)
     if field.ndim != 3 or field.shape[2] != 2 or min(field.shape[:2]) < 3:
         raise ShapeError(f"com: want (y, x, 2) with at least 3 x 3 positions, got {field.shape}; give a map")
-    divergence, curl = _derivatives(field)
+    divergence, curl = _derivatives(field, steps)
     good = np.isfinite(divergence) & np.isfinite(curl)
     divergence, curl = divergence[good], curl[good]
     dd, cc, cd = float(divergence @ divergence), float(curl @ curl), float(curl @ divergence)
@@ -93,10 +98,10 @@ def find_scan_rotation(com: NDArray[np.floating]) -> ScanRotation:
     if skewness > 0:
         angle += np.pi if angle <= 0 else -np.pi
     share = float(rest @ rest) / total
-    problem = None
-    if straight @ straight < MIN_CONTRAST * (rest @ rest):
+    problem, n = None, len(divergence)
+    if 1 - 2 * share < max(MIN_BALANCE, BY_CHANCE / np.sqrt(n)):
         problem = Problem.NO_SOURCES
-    elif abs(skewness) < MIN_SKEWNESS:
+    elif abs(skewness) < max(MIN_SKEWNESS, SKEWNESS_SDS * np.sqrt(6 / n)):
         problem = Problem.HALF_TURN
     return ScanRotation(angle_rad=angle, curl_share=share, problem=problem)
 
@@ -109,8 +114,8 @@ def turn_to_scan(com: NDArray[np.floating], angle_rad: float) -> Floats:
     return np.stack([cosine * y - sine * x, cosine * x + sine * y], axis=-1)
 
 
-def _derivatives(field: Floats) -> tuple[Floats, Floats]:
+def _derivatives(field: Floats, steps: tuple[float, float]) -> tuple[Floats, Floats]:
     """Divergence and curl (dFy/dx - dFx/dy), central differences inside the map."""
-    along_y = 0.5 * (field[2:, 1:-1] - field[:-2, 1:-1])
-    along_x = 0.5 * (field[1:-1, 2:] - field[1:-1, :-2])
+    along_y = (field[2:, 1:-1] - field[:-2, 1:-1]) / (2 * steps[0])
+    along_x = (field[1:-1, 2:] - field[1:-1, :-2]) / (2 * steps[1])
     return along_y[..., 0] + along_x[..., 1], along_x[..., 0] - along_y[..., 1]

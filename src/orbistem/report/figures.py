@@ -181,10 +181,11 @@ def angle_picture(files: RunFiles) -> Picture | None:
     if "angle" not in files.maps or not np.isfinite(files.maps["angle"].values).any():
         return None
     fig, ax = map_axes(files)
-    angle_map(ax, files.maps, title="")
+    name, axes = _in_scan_axes(files, "angle")
+    angle_map(ax, files.maps, name=name, title="")
     caption = (
         "Colour: direction. The paler, the less certain; white: no preferred direction; grey: not measured. "
-        "Turns that the symmetry of a site makes equal have one colour."
+        f"Turns that the symmetry of a site makes equal have one colour.{axes}"
     )
     return Picture(data_uri=png(fig), title="Angle", caption=caption)
 
@@ -203,16 +204,19 @@ def map_pictures(files: RunFiles, group: str) -> list[Picture]:
             layers = [
                 layer for layer in range(variable.shape[-1]) if np.isfinite(variable.values[..., layer]).any()
             ]
+        caption = view.caption
         for layer in layers:
             fig, ax = map_axes(files)
             if view.kind == "group":
                 point_group_map(ax, files.maps, title="")
             elif view.kind == "angle":
-                angle_map(ax, files.maps, name=view.name, title="")
+                name, axes = _in_scan_axes(files, view.name)
+                caption = (view.caption + axes).strip()
+                angle_map(ax, files.maps, name=name, title="")
             else:
                 scalar_map(ax, files.maps, view.name, index=layer, kind=view.kind, title="")
             title = view.title if layer is None else f"{view.title}, {_layer_name(files, view.name, layer)}"
-            pictures.append(Picture(data_uri=png(fig), title=title, caption=view.caption))
+            pictures.append(Picture(data_uri=png(fig), title=title, caption=caption))
     return pictures
 
 
@@ -355,6 +359,13 @@ def _latent_caption(files: RunFiles, index: int, active: bool) -> str:
     sd = float(np.nanmedian(sd_values)) if np.isfinite(sd_values).any() else float("nan")
     known = f"Spread {spread:.2f}, uncertainty {sd:.2f}." if np.isfinite(sd) else f"Spread {spread:.2f}."
     return known if active else known + " The data do not pay for it: read nothing into this map."
+
+
+def _in_scan_axes(files: RunFiles, name: str) -> tuple[str, str]:
+    """The variable that holds a direction in the axes of the scan, where there is one, and a sentence."""
+    if f"{name}_scan" not in files.maps:
+        return name, ""
+    return f"{name}_scan", " In the axes of the scan."
 
 
 def _layer_name(files: RunFiles, name: str, layer: int) -> str:
