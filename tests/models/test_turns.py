@@ -11,15 +11,14 @@ from models.small import EIGENVALUE, OPTIONS, ORDER, as_complex, as_pairs, order
 
 from orbistem.errors import OptionError
 from orbistem.groups import GROUPS, Group
-from orbistem.models.infer import (
+from orbistem.models.angle_summary import (
     CLAIM_NATS,
     INFER_ANGLES,
     ORDERS_TESTED,
-    _angle_summary,
-    _turn_summary,
-    encode_batch,
-    infer_all,
+    angle_summary,
+    turn_summary,
 )
+from orbistem.models.infer import encode_batch, infer_all
 from orbistem.models.orbit import LatentFrame, OrbitVAE, OrbitVAEOptions
 from orbistem.models.orbit_vae import OrbitOptions, loss_terms, make_net
 from orbistem.models.turns import find_mirror_line, make_turns, mirror_pairs
@@ -199,12 +198,12 @@ def test_order_and_spread_of_few_angles():
             [-20.0, -20, -20, 0, -20, -20],
         ]
     )
-    angle, sd, order = _turn_summary(field, jnp.zeros(4))
+    angle, sd, order = turn_summary(field, jnp.zeros(4))
     np.testing.assert_array_equal(order, [1, 3, 6, 1])
     np.testing.assert_allclose(angle, [0, 0, 0, np.pi], atol=1e-6)
     np.testing.assert_allclose(sd, 0, atol=1e-3)
     unsure = jnp.asarray([[0.0, -CLAIM_NATS / 2, -20, -20, -20, -20]])
-    assert float(_turn_summary(unsure, jnp.zeros(1))[1][0]) > 0.3
+    assert float(turn_summary(unsure, jnp.zeros(1))[1][0]) > 0.3
 
 
 @pytest.mark.parametrize("name", ["SO2", "D3"])
@@ -256,7 +255,7 @@ def test_the_order_of_a_symmetric_template_is_that_of_its_waves(rng):
     ]
     start, narrow = jnp.zeros(len(fields)), jnp.full(len(fields), 0.2)
     symmetric = jnp.ones((len(fields), len(ORDERS_TESTED)), bool)
-    angle, sd, order = _angle_summary(jnp.asarray(np.stack(fields), jnp.float32), start, narrow, symmetric)
+    angle, sd, order = angle_summary(jnp.asarray(np.stack(fields), jnp.float32), start, narrow, symmetric)
     np.testing.assert_array_equal(order, [1, 2, 3, 4, 6, 3, 0])
     known = np.maximum(np.asarray(order), 1)[:-1]
     apart = (np.asarray(angle)[:-1] - turn) * known

@@ -12,19 +12,22 @@ import numpy as np
 from jaxtyping import Array
 
 from orbistem.models.angle import Orders, correlation, overlap, turn_overlap, waves
+from orbistem.models.angle_summary import (
+    INFER_ANGLES,
+    TEMPLATE_SLACK,
+    angle_summary,
+    orders_held,
+    turn_summary,
+)
 from orbistem.models.orbit_vae import OrbitNet, centred, encode_raw
 from orbistem.models.refine import Refined, refine, sample_posterior
 from orbistem.models.turns import Turns, mirror_pairs
 
 logger = logging.getLogger(__name__)
 
-INFER_ANGLES = 192
 MATCH_ANGLES = 72
 LIBRARY_STARTS = 3
 MIN_BATCH = 8
-ORDERS_TESTED = (2, 3, 4, 6)
-CLAIM_NATS = 3.0
-"""Peaks of the angle within this many nats are equally good; a symmetry needs valleys this deep."""
 
 
 class Inferred(NamedTuple):
@@ -105,10 +108,10 @@ def infer_batch(
     if turns.free:
         precision = jax.lax.rsqrt(1 + model_error)[None, :, None]
         with_itself = overlap(template * precision, template * precision, orders)
-        symmetric = _orders_held(correlation(with_itself, orders, INFER_ANGLES))
-        angle, sd, order = _angle_summary(field, start, narrow_sd, symmetric)
+        symmetric = orders_held(correlation(with_itself, orders, INFER_ANGLES), slack=TEMPLATE_SLACK)
+        angle, sd, order = angle_summary(field, start, narrow_sd, symmetric)
     else:
-        angle, sd, order = _turn_summary(field, start)
+        angle, sd, order = turn_summary(field, start)
     handedness = jnp.ones_like(angle)
     if turns.mirrors:
         angle = jnp.where(mirrored ^ other, turns.mirror_rad - angle, angle)
@@ -221,94 +224,6 @@ def _best_templates(
     fit = jnp.concatenate([fit, fit_of(mirror_pairs(scaled, orders, turns))])
     best = jax.lax.top_k(fit.T, n_starts)[1].T
     return library[best % library.shape[0]], best >= library.shape[0]
-
-
-def _orders_held(field: Array) -> Array:
-    """Which of `ORDERS_TESTED` a log posterior of the angle (n, angle) shows, (n, order).
-
-    Turns by 2π/n from the highest peak reach peaks within three nats of it that stand three nats above the
-    valleys between.
-    """
-    top = jnp.argmax(field, axis=-1)
-    shifted = jax.vmap(lambda row, by: jnp.roll(row, -by))(field, top)
-    held = []
-    for n in ORDERS_TESTED:
-        related = jnp.min(shifted[:, INFER_ANGLES // n :: INFER_ANGLES // n], axis=-1)
-        between = jnp.max(shifted[:, INFER_ANGLES // (2 * n) :: INFER_ANGLES // n], axis=-1)
-        held.append((related > shifted[:, 0] - CLAIM_NATS) & (related > between + CLAIM_NATS))
-    return jnp.stack(held, axis=-1)
-
-
-def _angle_summary(
-    field: Array, refined: Array, narrow_sd: Array, symmetric: Array
-) -> tuple[Array, Array, Array]:
-    """Peak, width and rotation order of the angle's posterior.
-
-    Parameters
-    ----------
-    field
-        Log posterior of the angle (n, angle) on a grid that starts at `refined`.
-    refined
-        Angle of the refined point (n,): the peak, where the posterior is narrower than the grid.
-    narrow_sd
-        Its sd from the curvature of the joint posterior.
-    symmetric
-        Rotation orders that the template has by itself (n, order).
-
-    Notes
-    -----
-    The order is the largest n that both the posterior and the template show, so that neither the noise of one
-    pattern nor a template that its pattern contradicts claims a symmetry; 0 where all angles stay within
-    three nats.
-    """
-    spacing = 2 * jnp.pi / INFER_ANGLES
-    top = jnp.argmax(field, axis=-1)
-    shifted = jax.vmap(lambda row, by: jnp.roll(row, -by))(field, top)
-    peak, after, before = shifted[:, 0], shifted[:, 1], shifted[:, -1]
-    bend = 2 * peak - after - before
-    step = jnp.where(bend > 0, 0.5 * (after - before) / jnp.where(bend > 0, bend, 1.0), 0.0)
-    wide = narrow_sd > spacing
-    angle = jnp.where(wide, refined + (top.astype(step.dtype) + jnp.clip(step, -0.5, 0.5)) * spacing, refined)
-    wide_sd = jnp.where(bend > 0, spacing * jax.lax.rsqrt(jnp.maximum(bend, 1e-9)), jnp.inf)
-    sd = jnp.where(wide, jnp.maximum(wide_sd, spacing), narrow_sd)
-    flat = peak - jnp.min(shifted, axis=-1) < CLAIM_NATS
-    unknown = jnp.pi / jnp.sqrt(3.0)
-    sd = jnp.where(flat, unknown, jnp.minimum(sd, unknown))
-    held = _orders_held(field) & symmetric
-    order = jnp.max(jnp.where(held, jnp.asarray(ORDERS_TESTED), 1), axis=-1)
-    return angle, sd, jnp.where(flat, 0, order)
-
-
-def _turn_summary(field: Array, start: Array) -> tuple[Array, Array, Array]:
-    """Best of a finite set of angles, spread of its posterior, and rotation order.
-
-    Parameters
-    ----------
-    field
-        Log posterior (n, angle) at equal steps from `start` on.
-
-    Notes
-    -----
-    The order is the largest divisor of the number of angles for which all related ones lie within three nats
-    of the best one and all others three nats below; the spread is that of the angle modulo 2π/order.
-    """
-    count = field.shape[1]
-    top = jnp.argmax(field, axis=-1)
-    shifted = jax.vmap(lambda row, by: jnp.roll(row, -by))(field, top) - jnp.max(field, axis=-1)[:, None]
-    angle = start + top.astype(field.dtype) * (2 * jnp.pi / count)
-    order = jnp.ones(top.shape, jnp.int32)
-    for n in (n for n in (*ORDERS_TESTED, count) if count % n == 0):
-        related = jnp.min(shifted[:, :: count // n], axis=-1)
-        others = shifted[:, np.arange(count) % (count // n) != 0]
-        holds = related > -CLAIM_NATS
-        if others.shape[1]:
-            holds = holds & (related > jnp.max(others, axis=-1) + CLAIM_NATS)
-        order = jnp.where(holds, jnp.maximum(order, n), order)
-    step = 2 * jnp.pi * jnp.arange(count, dtype=field.dtype)[None] / count
-    period = 2 * jnp.pi / order.astype(field.dtype)[:, None]
-    apart = jnp.mod(step + period / 2, period) - period / 2
-    square = jnp.sum(jax.nn.softmax(shifted, axis=-1) * apart**2, axis=-1)
-    return angle, jnp.minimum(jnp.sqrt(square), jnp.pi / jnp.sqrt(3.0)), order
 
 
 def infer_all(
