@@ -30,7 +30,7 @@ ScanRotation = Annotated[
     float | None,
     typer.Option(
         "--scan-rotation",
-        help="Azimuth of the scan's +x axis on the detector, degrees, for maps in the scan's axes; default: found.",
+        help="Azimuth of the scan's +x axis on the detector, degrees, for maps in its axes; default: found.",
         metavar="DEG",
     ),
 ]
