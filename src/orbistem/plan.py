@@ -65,6 +65,9 @@ class Plan:
         Variance of the noise over that of Poisson counts: 1, or from the bulk of the eigenvalues.
     autocorrelation
         Noise autocorrelation over pixels, shape (2 L + 1, 2 L + 1), 1 in the middle; None: independent.
+    spread_px
+        Standard deviation of the Gaussian spread of one electron over pixels, where that is the cause; None:
+        no spread, or not a Gaussian. See `harmonics.spread`.
     order0_mean
         Mean of order 0 over the scan, shape (ring,): the origin of the coefficients. None: not known yet.
     ellipse
@@ -92,6 +95,7 @@ class Plan:
     rings: RingOptions = field(default_factory=RingOptions)
     noise_scale: float = 1.0
     autocorrelation: np.ndarray | None = None
+    spread_px: float | None = None
     order0_mean: np.ndarray | None = None
     ellipse: tuple[float, float] = (1.0, 0.0)
     shift_px: np.ndarray | None = None
@@ -327,6 +331,7 @@ class Plan:
             "rings": asdict(self.rings),
             "ellipse": [float(part) for part in self.ellipse],
             "ring_orders": None if self.ring_orders is None else list(self.ring_orders),
+            "spread_px": self.spread_px,
         }
         return {name: value for name, value in scalars.items() if value is not None}
 
@@ -451,6 +456,7 @@ def _setup(plan: Plan, ring_orders: tuple[int, ...] | None) -> Setup:
         normalise=plan.normalise != "none",
         reference_total=plan.reference_total,
         autocorrelation=plan.autocorrelation,
+        spread_px=plan.spread_px,
         ring_orders=ring_orders,
         moves=plan.shift_px is not None,
     )

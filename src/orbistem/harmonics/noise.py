@@ -3,7 +3,8 @@
     G_m = sum over pixels p, q of  B_p sqrt(v_p) rho(p - q) sqrt(v_q) conj(B_q)
 
 with B the linear map from pixels to harmonics, v the pixel variances and rho the autocorrelation of the noise
-(point spread of the detector, charge shared between pixels).
+(point spread of the detector, charge shared between pixels). Where that is a Gaussian spread, the covariance
+of the pixels is known better, see `spread`.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import numpy as np
 
 from orbistem.errors import ShapeError
 from orbistem.harmonics.analyser import Analyser
+from orbistem.harmonics.spread import spread_covariance
 
 CUT_OFF_SHARE = 0.02
 """A power spectrum that is negative by more than this share of its maximum is none of noise; a Gaussian point
@@ -26,7 +28,12 @@ SPECTRUM_PX = 64
 
 
 def noise_covariance(
-    analyser: Analyser, pixel_variance: np.ndarray, *, autocorrelation: np.ndarray | None = None
+    analyser: Analyser,
+    pixel_variance: np.ndarray,
+    *,
+    autocorrelation: np.ndarray | None = None,
+    spread_px: float | None = None,
+    mean: np.ndarray | None = None,
 ) -> np.ndarray:
     """Covariance of the harmonics per real degree of freedom.
 
@@ -38,15 +45,22 @@ def noise_covariance(
         Variance of the pixels as they enter the map, shape (ky, kx).
     autocorrelation
         rho, shape (2 L + 1, 2 L + 1), 1 in the middle; None for independent pixels.
+    spread_px
+        Standard deviation of a Gaussian point spread; it takes the place of the autocorrelation.
+    mean
+        Expected electrons, (ky, kx); wanted with `spread_px`.
 
     Returns
     -------
     Shape (order, ring, ring), float64; for m > 0 the mean over real and imaginary part.
     """
-    if autocorrelation is None:
-        return analyser.noise_covariance(pixel_variance)
     grid = analyser.grid
-    spread = _correlation(analyser, pixel_variance, autocorrelation)
+    if spread_px is not None and mean is not None:
+        spread: Any = spread_covariance(mean, pixel_variance, spread_px, analyser.gather)
+    elif autocorrelation is not None:
+        spread = _correlation(analyser, pixel_variance, autocorrelation)
+    else:
+        return analyser.noise_covariance(pixel_variance)
     noise = np.zeros((grid.n_orders, grid.n_rings, grid.n_rings))
     for i, left in enumerate(analyser.maps):
         if not left.n_orders:

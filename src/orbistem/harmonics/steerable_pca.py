@@ -65,6 +65,11 @@ class SteerableBasis:
         parts = np.where(np.asarray(self.order) > 0, 2.0, 1.0)
         return float(np.sum(parts * (np.asarray(self.eigenvalue) - 1)) / 2)
 
+    def static_nats(self, mean: np.ndarray) -> float:
+        """The part of `signal_nats` above order 0 that all patterns have; mean harmonics (ring, order)."""
+        static = np.abs(np.einsum("kj,jk->k", self.vectors, mean[:, self.order])) ** 2
+        return float(np.sum(static[np.asarray(self.order) > 0]) / 2)
+
     def coefficients(self, harmonics: np.ndarray) -> np.ndarray:
         """Project harmonics (n, ring, order) on the basis: (n, k), complex; order 0 is real."""
         harmonics = np.asarray(harmonics)

@@ -40,6 +40,7 @@ class Setup:
     normalise: bool
     reference_total: float | None
     autocorrelation: np.ndarray | None
+    spread_px: float | None
     ring_orders: tuple[int, ...] | None
     moves: bool
 
@@ -174,7 +175,13 @@ def make_steps(
     )
     noise = None
     if with_noise:
-        noise = noise_covariance(analyser, variance, autocorrelation=setup.autocorrelation)
+        noise = noise_covariance(
+            analyser,
+            variance,
+            autocorrelation=setup.autocorrelation,
+            spread_px=setup.spread_px,
+            mean=mean,
+        )
     return Steps(
         grid=grid,
         mean=mean,

@@ -145,6 +145,7 @@ def choose_whitening(
     *,
     pixel_valid: np.ndarray,
     wanted: Literal["auto", "poisson", "sqrt"] = "auto",
+    spread: bool = False,
 ) -> WhiteningChoice:
     """Choose between linear weights and the root by the information that each keeps.
 
@@ -162,6 +163,9 @@ def choose_whitening(
         Bool, shape (ky, kx).
     wanted
         "auto" or the user's choice.
+    spread
+        One electron lights several pixels. Then what a pixel holds is no Poisson count, whose root has a
+        constant noise, and "auto" takes linear weights.
     """
     mean = np.maximum(mean_electrons[pixel_valid], 0)
     signal = np.maximum(variance_electrons[pixel_valid] - mean, 0)
@@ -176,10 +180,12 @@ def choose_whitening(
     slope = (upper - root_moments(np.maximum(mean - step, 0))[0]) / (mean + step - np.maximum(mean - step, 0))
     slope2 = np.maximum(slope, 1e-12) ** 2
     sqrt = _kept(slope2, variance / slope2, signal) / ideal
-    better: Whitening = "sqrt" if sqrt > ROOT_WORTH * poisson else "poisson"
+    better: Whitening = "sqrt" if sqrt > ROOT_WORTH * poisson and not spread else "poisson"
     chosen = better if wanted == "auto" else wanted
     name = {"poisson": "linear weights", "sqrt": "the square root"}
     how = {"poisson": "chosen: patterns stay additive", "sqrt": "chosen because it keeps more"}[chosen]
+    if spread:
+        how = "chosen: one electron lights several pixels"
     if wanted != "auto":
         how = "given by the user"
     why = (

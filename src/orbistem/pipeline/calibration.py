@@ -180,6 +180,7 @@ def calibrate(scan: Scan, config: FitConfig, first: FirstPass) -> Calibration:
         share = tiles.n / tiles.n.sum()
         middle = np.tensordot(share, moved, axes=1)
         wandering = np.tensordot(share, [(one - middle) ** 2 for one in moved], axes=1)
+        wandering += _within(moved, share, descan.within_tiles(tiles))
     return Calibration(
         moments=moments,
         left_out=first.left_out,
@@ -195,6 +196,17 @@ def calibrate(scan: Scan, config: FitConfig, first: FirstPass) -> Calibration:
         rest=rest,
         wandering_variance=wandering,
     )
+
+
+def _within(
+    moved: list[NDArray[np.float64]], share: NDArray[np.float64], covariance: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Variance of the pixels, (ky, kx), that the movement within the parts of a scan makes."""
+    total = np.zeros(moved[0].shape)
+    for one, part, c in zip(moved, share, covariance, strict=True):
+        y, x = np.gradient(one)
+        total += part * (c[0, 0] * y * y + 2 * c[0, 1] * y * x + c[1, 1] * x * x)
+    return total
 
 
 def disk_radius_px(ellipse: EllipseFit) -> float | None:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from orbistem.config import FitConfig
 from orbistem.harmonics.noise import nearest_possible
 from orbistem.harmonics.rings import polar_coordinates
+from orbistem.harmonics.spread import spread_of
 from orbistem.harmonics.whitening import WhiteningChoice, choose_whitening, linear_weight
 from orbistem.pipeline.calibration import (
     MIN_PATTERNS,
@@ -145,12 +146,14 @@ def prepare(
         ellipse=ellipse.ellipse,
     )
     lit = valid & np.isfinite(mean)
+    correlation, spread_px = _pixel_noise(moments, valid, counts)
     whitening = choose_whitening(
         mean,
         variance,
         linear_weight(mean, polar, pixel_valid=lit),
         pixel_valid=lit,
         wanted=config.prepare.whiten,
+        spread=spread_px is not None,
     )
     plan = Plan(
         mean=mean,
@@ -163,7 +166,8 @@ def prepare(
         reference_total=total,
         whitening=whitening.chosen,
         rings=rings,
-        autocorrelation=_pixel_noise(moments, valid, counts),
+        autocorrelation=correlation,
+        spread_px=spread_px,
         ellipse=ellipse.ellipse,
     )
     if rest is not None:
@@ -208,11 +212,14 @@ def _beside_gaps(
 
 def _pixel_noise(
     moments: MomentsResult, valid: NDArray[np.bool_], counts: CountsFit
-) -> NDArray[np.float64] | None:
-    """Autocorrelation of the noise where it is clearly not that of independent pixels."""
+) -> tuple[NDArray[np.float64] | None, float | None]:
+    """Autocorrelation of the noise, or the spread behind it, where pixels are clearly not independent."""
     if counts.gain is None or not counts.warnings or abs(counts.correlated - 1) <= CORRELATED_FROM:
-        return None
-    return nearest_possible(autocorrelation(moments, valid))
+        return None, None
+    spread_px = spread_of(autocorrelation(moments, valid, over="mean"))
+    if spread_px is not None:
+        return None, spread_px
+    return nearest_possible(autocorrelation(moments, valid)), None
 
 
 def _normalised(
@@ -264,6 +271,11 @@ def _words(scan: Scan, found: Preparation, calibration: Calibration) -> tuple[st
         )
     words += [as_sentence(note) for note in found.mask.notes]
     words.append(as_sentence(f"Counts: {counts.why}"))
+    if found.plan.spread_px is not None:
+        words.append(
+            f"One electron lights several pixels, as a Gaussian of {found.plan.spread_px:.2f} px; the noise "
+            "that this makes is taken into account."
+        )
     if counts.gain is not None:
         words.append(f"The mean pattern holds {counts.dose:.4g} electrons.")
     if found.plan.normalise == "total":

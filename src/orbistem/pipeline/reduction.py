@@ -114,7 +114,10 @@ def _basis(plan: Plan, moments: HarmonicsMoments, config: FitConfig) -> tuple[Pl
 
     if plan.gain is not None:
         basis = solve(plan.noise, scale_noise=False)
-        if basis.signal_nats < FAINT_SIGNAL and plan.autocorrelation is None:
+        signal = basis.signal_nats
+        if plan.spread_px is not None:  # fine static detail has little noise there, and would count for much
+            signal -= basis.static_nats(moments.mean)
+        if signal < FAINT_SIGNAL and plan.autocorrelation is None:
             # what is the same in all patterns only adds noise
             basis = solve(plan.noise, scale_noise=False, static=False)
         return plan, basis

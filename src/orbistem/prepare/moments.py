@@ -7,6 +7,7 @@ differences between neighbouring frames stop at block borders.
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -311,7 +312,9 @@ class _Sums:
         return rows
 
 
-def autocorrelation(moments: MomentsResult, valid: Bools) -> Floats:
+def autocorrelation(
+    moments: MomentsResult, valid: Bools, *, over: Literal["root", "mean"] = "root"
+) -> Floats:
     """Autocorrelation of the noise between detector pixels, from second differences of neighbouring patterns.
 
     Parameters
@@ -319,11 +322,15 @@ def autocorrelation(moments: MomentsResult, valid: Bools) -> Floats:
     moments : MomentsResult
     valid : (ky, kx) bool
         Pixels to use; both pixels of a pair must be valid.
+    over
+        What a sum of covariances is divided by: the sum of root products of the two variances, or of their
+        means. With means that of a point spread comes out right also where brightness changes from pixel to
+        pixel: all pixels together then hold Σ f times the autocorrelation of the spread.
 
     Returns
     -------
     (7, 7)
-        Correlation at (dy, dx) = (-3..3, -3..3): sum of covariances over sum of root products of variances.
+        Correlation at (dy, dx) = (-3..3, -3..3): sum of covariances over the sum that `over` names.
         NaN where no pair of pixels is left.
     """
     size = 2 * MAX_LAG_PX + 1
@@ -334,7 +341,10 @@ def autocorrelation(moments: MomentsResult, valid: Bools) -> Floats:
     for lag, (dy, dx) in enumerate(LAGS):
         here, there = overlap(variance.shape, dy, dx)
         both = use[here] & use[there]
-        scale = float((sd[here] * sd[there])[both].sum())
+        if over == "root":
+            scale = float((sd[here] * sd[there])[both].sum())
+        else:
+            scale = 0.5 * float((sd[here] ** 2 + sd[there] ** 2)[both].sum())
         if scale > 0:
             value = float(moments.lag_products[lag][here][both].sum()) / scale
             rho[MAX_LAG_PX + dy, MAX_LAG_PX + dx] = rho[MAX_LAG_PX - dy, MAX_LAG_PX - dx] = value

@@ -13,7 +13,7 @@ LAGS: tuple[tuple[int, int], ...] = tuple(
 )  # one half plane; the other follows by symmetry
 _CHUNK_VALUES = 2**17  # float64 values worked on at once: 1 MB stays in a core's cache
 _DIFF_VALUES = 2**20  # values of second differences wanted per block, and for the autocorrelation:
-_LAG_VALUES = 2**17
+_LAG_VALUES = 2**19
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
