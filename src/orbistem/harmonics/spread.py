@@ -1,7 +1,7 @@
 """One electron that lights several pixels: a Gaussian point spread, and the noise that it makes.
 
 A camera spreads each electron over its neighbours after it has arrived, so the noise of a pixel is that of
-the electrons that arrive around it. With P the spread, n the electrons that arrive and g counts for each of them,
+the electrons that arrive around it. With P the spread, n what arrives and g counts for each electron,
 
     s = g P n,    mean g P f,    covariance g² P diag(f) Pᵀ.
 
