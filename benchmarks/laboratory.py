@@ -1,17 +1,19 @@
 """Every method on the laboratory's scans at several doses: one table, one figure, and what must hold.
 
     python benchmarks/laboratory.py -o FOLDER [--scans graphene,mos2,zns-110] [--doses 1e4,1e6]
-        [--seconds 120] [--methods ...] [--draws N] [--quick] [--again METHODS] [--srtio3 FILE] [--table]
-        [--peer-python PYTHON] [--peers atomai,pyroved] [--peer-seconds 300] [--keep FOLDER]
+        [--seconds 120] [--methods ...] [--draws N] [--group O2] [--quick] [--again METHODS] [--table]
+        [--srtio3 FILE] [--peer-python PYTHON] [--peers atomai,pyroved] [--peer-seconds 300]
+        [--keep FOLDER]
 
-Each row is kept in FOLDER/results.json with version and machine as soon as it is there, and only rows that
-are missing are made, so that a run can be interrupted and gone on with; --again makes those of some methods
-anew. FILE is the measured SrTiO3 tilt scan (``scan4d_inner.npz``). --quick takes the methods that need no
-training, ours and the oracle. With the Python of an environment that holds them, AtomAI and pyroVED get rows
-too (`peers.py`). Limits, at 10⁴ electrons per pattern and more: of all methods that explain half of what the
-oracle explains, OrbitVAE has the lowest fold and rotation error; at 10⁶ and more these are ten times below
-those of the published rrVAE; its explained variance over that of the oracle; site accuracy of ZnS at 10⁶.
-Exit status 1 where one falls short.
+Each row is kept in FOLDER/results.json with version and machine as soon as it is there, and only rows
+that are missing are made, so that a run can be interrupted and gone on with; --again makes those of
+some methods anew; --group adds rows of OrbitVAE that take mirror images for the same site. FILE is the
+measured SrTiO3 tilt scan (``scan4d_inner.npz``). --quick takes the methods that need no training, ours
+and the oracle. With the Python of an environment that holds them, AtomAI and pyroVED get rows too
+(`peers.py`). Limits, at 10⁴ electrons and more: of all methods that explain half of what the oracle
+explains, OrbitVAE has the lowest fold and rotation error; at 10⁶ and more these are ten times below
+those of the published rrVAE; its explained variance over that of the oracle; site accuracy of ZnS at
+10⁶. Exit status 1 where one falls short.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 from laboratory_rows import MEASURED, ORACLE, OURS, Row, Rows, how_made, judged_methods
 from machine import load_average, numpy_gemm
@@ -31,6 +34,7 @@ from requirements_table import Table
 
 import orbistem
 from orbistem.config import FitConfig, PrepareOptions
+from orbistem.groups import GroupName
 from orbistem.pipeline.compare import CompareOptions, all_names, compare
 from orbistem.pipeline.comparison_case import make_case
 from orbistem.pipeline.scoring import Scores
@@ -114,6 +118,30 @@ def fill(
     )
 
 
+def fill_group(
+    name: str,
+    dose: float,
+    scan: Scan,
+    truth: Truth,
+    rows: Rows,
+    options: CompareOptions,
+    again: set[str],
+    draws: int,
+    group: GroupName,
+) -> None:
+    """The row of OrbitVAE with another group."""
+    method = f"{OURS}-{group}"
+    if method in rows.known(name, dose) and method not in again:
+        return
+    config = replace(FitConfig(), model=replace(FitConfig().model, group=group))
+    made = how_made() | {"draws": draws}
+    options = replace(options, methods=(OURS,), doses=(dose,), draws=draws)
+    for row in compare(scan, truth, config=config, options=options).rows:
+        print(f"  {name} {dose:.0e} {method}: {row.seconds:.0f} s, {row.problem or ''}", flush=True)
+        row = replace(row, method=method, title=f"OrbitVAE, {group}")
+        rows.add(Row(scan=name, scores=row, facts=made))
+
+
 def fill_peers(
     name: str, dose: float, scan: Scan, truth: Truth, rows: Rows, given: argparse.Namespace, again: set[str]
 ) -> None:
@@ -173,6 +201,7 @@ def main() -> int:
     parser.add_argument("--doses", default="1e3,1e4,1e5,1e6,1e7", help="electrons per pattern")
     parser.add_argument("--methods", default="", help="some methods only")
     parser.add_argument("--draws", type=int, help="fitted together (default: 4 below 1e6 electrons, else 1)")
+    parser.add_argument("--group", choices=get_args(GroupName), help="a row of OrbitVAE with this group too")
     parser.add_argument("--quick", action="store_true", help="methods without training, ours, the oracle")
     parser.add_argument("--again", default="", help="methods whose rows are made again")
     parser.add_argument("--table", action="store_true", help="measure nothing: table, figure, verdict")
@@ -200,6 +229,9 @@ def main() -> int:
             scan, truth = clean_scan(name, keep)
             for dose in doses:
                 fill(name, dose, scan, truth, rows, options, again, given.draws or draws_at(dose))
+                if given.group:
+                    draws = given.draws or draws_at(dose)
+                    fill_group(name, dose, scan, truth, rows, options, again, draws, given.group)
                 if given.peer_python is not None:
                     fill_peers(name, dose, scan, truth, rows, given, again)
         if given.srtio3 is not None:
