@@ -5,6 +5,7 @@ import pytest
 
 from orbistem.errors import OptionError
 from orbistem.simulate import find_orbits, find_recipe, primitive_cell_pairs
+from orbistem.simulate.run import scan_positions
 from orbistem.simulate.truth import derive_truth, plane_group
 
 EXTENT_A = 12.0
@@ -71,6 +72,32 @@ def test_orbit_counts_of_graphene():
     assert everything.site.max() + 1 == on_mirror // 6 + off_mirror // 12 + 3
     assert not rotations.mirrored.any()
     assert everything.mirrored.any()
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "cells", "sites"),
+    [
+        ("zns-001", (24, 24), 4, (144 - 1 - 1 - 2) / 4 + 3),  # p4 of one lattice cell, 12 x 12 positions
+        ("gaas-001", (12, 12), 4, (36 - 1 - 1 - 2) / 4 + 3),
+        ("zns-110", (32, 24), 2, 384),  # no rotation: every position of a lattice cell by itself
+        ("graphene-vacancy", (32, 32), 64, None),
+    ],
+)
+def test_positions_a_lattice_vector_apart_are_one_site(name, shape, cells, sites):
+    """Over a rectangle of several lattice cells, each with a copy of every position."""
+    recipe = find_recipe(name)
+    specimen = recipe.build(extent=EXTENT_A)
+    positions, _ = scan_positions(recipe, specimen, shape)
+    orbits = find_orbits(plane_group(specimen), positions)
+    reduced = positions @ np.linalg.inv(specimen.vectors)
+    place = np.round((reduced % 1.0) * 1e6).astype(int) % 1_000_000
+    _, cell_place = np.unique(place, axis=0, return_inverse=True)
+    assert len(np.unique(np.stack([cell_place, orbits.site]), axis=1).T) == cell_place.max() + 1
+    assert (np.bincount(cell_place) == cells).all()
+    if sites is not None:
+        assert orbits.site.max() + 1 == sites
+    same = orbits.angle - orbits.angle[np.unique(cell_place, return_index=True)[1]][cell_place]
+    np.testing.assert_allclose(np.exp(1j * same * orbits.rotation_order), 1, atol=1e-9)
 
 
 @pytest.mark.parametrize("name", ["graphene", "mos2", "srtio3", "zns-110"])

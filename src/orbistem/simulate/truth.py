@@ -165,7 +165,8 @@ def find_orbits(group: PlaneGroup, positions: np.ndarray, *, mirrors: bool = Fal
     reach = SAME_PLACE_A / np.linalg.norm(group.vectors, axis=1).max()
     use = np.arange(len(group.matrices)) if mirrors else np.flatnonzero(group.proper)
     images = np.einsum("gij,nj->gni", group.matrices, reduced) + group.shifts[:, None]
-    rows, columns = [], []
+    apart_by_lattice = tree.query_pairs(reach, output_type="ndarray")  # the nearest image is one of them only
+    rows, columns = [apart_by_lattice[:, 0]], [apart_by_lattice[:, 1]]
     for g in use:
         found = tree.query(_wrap(images[g]), distance_upper_bound=reach)[1]
         hit = np.flatnonzero(found < len(reduced))
