@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
 from scipy.stats import kstest
 
 from orbistem.errors import OptionError, ShapeError
+from orbistem.plan import Plan
 from orbistem.symmetry.broken import BrokenOptions, find_broken
 from orbistem.symmetry.calibration import (
     MaximumLaw,
@@ -23,6 +26,7 @@ from orbistem.symmetry.pooling import Layout, Pool, correlation_length
 RINGS, ORDERS, SIDE = 6, 5, 40
 RECIPROCAL = np.array([[0.11, 0.03], [-0.02, 0.13]])  # cycles per step
 DEFECT = (20.0, 20.0)
+SCORE_ATOL = 0.02  # single precision, before probabilities of the tail become deviates
 
 
 def make_modes() -> CoarseModes:
@@ -75,6 +79,34 @@ def test_a_defect_stands_out(rng):
     assert found.score[distance() < 3].min() > found.score[distance() > 15].max()
     assert found.found[distance() < 3].all()
     assert np.isfinite(found.threshold)
+
+
+@settings(max_examples=3, deadline=None, phases=(Phase.explicit, Phase.generate))  # seconds each
+@given(st.integers(0, 2**32 - 1), st.floats(0, 2 * np.pi), st.booleans())
+def test_scores_do_not_change_when_all_patterns_turn_or_are_mirrored(seed, angle, mirrored):
+    rng = np.random.default_rng(seed)
+    bump = np.exp(-0.5 * (distance() / 3) ** 2)[:, None, None] * np.ones((RINGS, ORDERS)) * 0.3
+    seen = (crystal(rng, size=0.5) + bump + noise_of(rng, SIDE**2)).astype(np.complex64)
+    turned = (seen.conj() if mirrored else seen) * np.exp(-1j * angle * np.arange(ORDERS))
+    before = judged(seen, np.random.default_rng(1))
+    after = judged(turned.astype(np.complex64), np.random.default_rng(1))
+    np.testing.assert_allclose(after.score, before.score, atol=SCORE_ATOL)
+    np.testing.assert_allclose(after.widths, before.widths, rtol=1e-5)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.floats(1e-3, 1e4), st.integers(0, 2**32 - 1))
+def test_what_scores_read_does_not_change_with_the_intensity(gain, seed):
+    """A file in other units holds the same electrons, once its gain is known: the same whitened harmonics."""
+    counts = np.random.default_rng(seed).poisson(3.0, (6, 16, 16))
+
+    def harmonics(gain):
+        seen = counts * gain
+        every = np.ones((16, 16), bool)
+        plan = Plan(mean=seen.mean(axis=0) / gain, pixel_valid=every, centre_px=(7.5, 7.5), gain=gain)
+        return plan.harmonics(seen)
+
+    np.testing.assert_allclose(harmonics(gain), harmonics(1.0), atol=1e-4)
 
 
 def test_a_vacancy_of_scattering_stands_out(rng):
