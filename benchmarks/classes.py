@@ -4,9 +4,9 @@
 
 Draws of six sites of graphene, turned by multiples of 90° at random, are fitted as one scan. Four mixtures
 then sort their latents into as many classes as each asks for: the one that orbistem uses (variational Bayes),
-two of maximum likelihood, and a mixture prior of the model (every pattern's own posterior variance is added to
-the covariance of its class; Bovy, Hogg & Roweis, Ann. Appl. Stat. 5, 1657 (2011)). Printed are the number of
-classes, the normalised mutual information with the truth, and the log-likelihood of left-out patterns.
+two of maximum likelihood, and a mixture prior of the model (every pattern's own posterior variance is added
+to the covariance of its class; Bovy, Hogg & Roweis, Ann. Appl. Stat. 5, 1657 (2011)). Printed are the number
+of classes, the normalised mutual information with the truth, and the log-likelihood of left-out patterns.
 """
 
 from __future__ import annotations
