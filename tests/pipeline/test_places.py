@@ -104,6 +104,9 @@ def test_places_are_kept_in_the_configuration():
 def test_a_large_scan_is_checked_only_when_asked(scan):
     assert worth_checking(scan, asked())
     assert not worth_checking(scan, asked(check_instrument=False))
+    large = Scan.from_array(np.broadcast_to(np.uint16(1), (100, 100, 32, 32)))
+    assert not worth_checking(large, asked())
+    assert worth_checking(large, asked(check_instrument=True))
 
 
 def test_a_fit_with_a_reference_checks_the_instrument(rng, quick_fit):

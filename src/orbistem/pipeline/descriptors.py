@@ -30,6 +30,12 @@ __all__ = [
 ]
 
 
+CAVEAT = (
+    "Mistilt and thickness break the symmetry of convergent-beam patterns too: these are groups of patterns, "
+    "not yet of the crystal."
+)
+
+
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Descriptors:
     """Maps of symmetry.
@@ -144,7 +150,8 @@ def symmetry_words(found: Descriptors) -> tuple[str, ...]:
         said = [f"{name} at {n}" for n, name in sorted(counts, reverse=True) if n]
         open_ = int((good == 0).sum())
         text = "Point groups that agree with the noise: " + (", ".join(said) or "none")
-        return (text + f" positions; {open_} positions show too little to tell.",)
+        text += f" positions; {open_} positions show too little to tell."
+        return (text + " " + CAVEAT,)
     return ()
 
 

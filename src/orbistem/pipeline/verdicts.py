@@ -35,6 +35,12 @@ from orbistem.symmetry.broken import Broken
 __all__ = ["Verdicts", "judge"]
 
 
+UNCHECKED = (
+    "Verdicts were not repeated with the instrument moved, since that takes long for a scan of this size; "
+    "--check-instrument does it."
+)
+
+
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Verdicts:
     """What was judged.
@@ -156,7 +162,10 @@ def judge(
         findings=tuple(findings),
         instrument=instrument,
         record=record,
-        words=tuple(f"{name[:1].upper()}{name[1:]} holds no usable pattern." for name in lost),
+        words=(
+            *(f"{name[:1].upper()}{name[1:]} holds no usable pattern." for name in lost),
+            *((UNCHECKED,) if instrument is None and config.symmetry.check_instrument is None else ()),
+        ),
     )
 
 
