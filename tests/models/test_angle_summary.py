@@ -5,7 +5,13 @@ from __future__ import annotations
 import jax.numpy as jnp
 import numpy as np
 
-from orbistem.models.angle_summary import INFER_ANGLES, ORDERS_TESTED, angle_summary, orders_held
+from orbistem.models.angle_summary import (
+    INFER_ANGLES,
+    ORDERS_TESTED,
+    angle_summary,
+    hand_summary,
+    orders_held,
+)
 
 ANGLE = np.arange(INFER_ANGLES) * 2 * np.pi / INFER_ANGLES
 
@@ -42,3 +48,29 @@ def test_the_posterior_alone_claims_nothing_that_the_template_lacks() -> None:
     for template, order in ((True, 3), (False, 1)):
         symmetric = jnp.full((1, len(ORDERS_TESTED)), template)
         assert int(angle_summary(field, jnp.zeros(1), narrow, symmetric)[2][0]) == order
+
+
+def hands(rng: np.random.Generator, unlike: float, truth: np.ndarray) -> np.ndarray:
+    """Handedness of noisy patterns of hand 1, -1 or, on a mirror line, 0, and how unlike templates are."""
+    half = np.sqrt(unlike / 2)
+    seen = truth * half + rng.normal(size=len(truth))
+    found = hand_summary(jnp.asarray(2 * half * seen), jnp.full(len(truth), unlike))
+    return np.asarray(found)
+
+
+def test_the_handedness_is_a_probability(rng) -> None:
+    """Of sites of which half have a hand: the mean hand where a handedness is stated is that handedness."""
+    truth = rng.choice([-1, 0, 0, 1], 40_000)
+    for unlike in (0.5, 4.0, 16.0):
+        found = hands(rng, unlike, truth)
+        for low in np.arange(-1, 1, 0.25):
+            near = (found >= low) & (found < low + 0.25)
+            if near.sum() > 300:
+                assert abs(truth[near].mean() - found[near].mean()) < 5 / np.sqrt(near.sum())
+
+
+def test_a_site_on_a_mirror_line_has_no_hand_and_others_keep_theirs(rng) -> None:
+    assert np.median(np.abs(hands(rng, 10.0, np.zeros(2000)))) < 0.25
+    assert np.quantile(hands(rng, 60.0, np.ones(2000)), 0.01) > 0.9
+    extreme = hand_summary(jnp.asarray([-4e4, 4e4, 0.0]), jnp.asarray([3e4, 3e4, 0.0]))
+    np.testing.assert_allclose(np.asarray(extreme), [-1, 1, 0], atol=1e-6)

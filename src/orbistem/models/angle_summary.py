@@ -1,4 +1,4 @@
-"""What is said of the posterior of the angle: its peak, its width, and the rotation order of the site."""
+"""What is said of the posterior of angle and hand: peak, width, rotation order, and if there is a hand."""
 
 from __future__ import annotations
 
@@ -7,7 +7,15 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-__all__ = ["INFER_ANGLES", "ORDERS_TESTED", "TEMPLATE_SLACK", "angle_summary", "orders_held", "turn_summary"]
+__all__ = [
+    "INFER_ANGLES",
+    "ORDERS_TESTED",
+    "TEMPLATE_SLACK",
+    "angle_summary",
+    "hand_summary",
+    "orders_held",
+    "turn_summary",
+]
 
 INFER_ANGLES = 192
 ORDERS_TESTED = (2, 3, 4, 6)
@@ -121,3 +129,25 @@ def turn_summary(field: Array, start: Array) -> tuple[Array, Array, Array]:
     apart = jnp.mod(step + period / 2, period) - period / 2
     square = jnp.sum(jax.nn.softmax(shifted, axis=-1) * apart**2, axis=-1)
     return angle, jnp.minimum(jnp.sqrt(square), jnp.pi / jnp.sqrt(3.0)), order
+
+
+def hand_summary(odds: Array, unlike: Array) -> Array:
+    """Probability of one hand minus that of the other, for sites that may have none, (n,) in (-1, 1).
+
+    Parameters
+    ----------
+    odds
+        Log odds L of the two hands, were the template's asymmetry certain, (n,).
+    unlike
+        Half the squared distance D of the template from its own mirror image, in noise units (n,).
+
+    Notes
+    -----
+    A template is never quite symmetric, so a site on a mirror line seems to have a hand by chance. A third
+    template stands midway, that of a site without a hand: it fits worse than the hands by D/4 - L/2 and
+    D/4 + L/2. With the odds 1 : 1 of a hand beforehand, sinh(L/2) / (cosh(L/2) + exp(D/4)).
+    """
+    x, y = odds / 2, unlike / 4
+    top = jnp.maximum(jnp.abs(x), y)
+    forth, back, none = jnp.exp(x - top), jnp.exp(-x - top), jnp.exp(y - top)
+    return (forth - back) / (forth + back + 2 * none)

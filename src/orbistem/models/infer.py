@@ -11,11 +11,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from orbistem.models.angle import Orders, correlation, overlap, turn_overlap, waves
+from orbistem.models.angle import Orders, best_angle, correlation, overlap, turn_overlap, waves
 from orbistem.models.angle_summary import (
     INFER_ANGLES,
     TEMPLATE_SLACK,
     angle_summary,
+    hand_summary,
     orders_held,
     turn_summary,
 )
@@ -98,16 +99,16 @@ def infer_batch(
     turned = turn_overlap(plain, refined.angle, orders)
     misfit = plain.total - 2 * jnp.sum(turned.re, axis=-1)
     narrow_sd = jnp.sqrt(jnp.maximum(jnp.linalg.inv(refined.curvature)[:, -1, -1], 0.0))
-    start, field, own = refined.angle, posterior.angle_field, posterior.own_hand
+    start, field, odds = refined.angle, posterior.angle_field, posterior.hand_odds
     pattern = posterior.pattern
     if turns.mirrors:
-        other = own < 0.5
+        other = odds < 0
         start = jnp.where(other, posterior.other_angle, start)
         field = jnp.where(other[:, None], posterior.other_field, field)
         pattern = _viewed(pattern, mirrored, orders, turns)
+    scaled = template * jax.lax.rsqrt(1 + model_error)[None, :, None]
     if turns.free:
-        precision = jax.lax.rsqrt(1 + model_error)[None, :, None]
-        with_itself = overlap(template * precision, template * precision, orders)
+        with_itself = overlap(scaled, scaled, orders)
         symmetric = orders_held(correlation(with_itself, orders, INFER_ANGLES), slack=TEMPLATE_SLACK)
         angle, sd, order = angle_summary(field, start, narrow_sd, symmetric)
     else:
@@ -115,7 +116,8 @@ def infer_batch(
     handedness = jnp.ones_like(angle)
     if turns.mirrors:
         angle = jnp.where(mirrored ^ other, turns.mirror_rad - angle, angle)
-        handedness = jnp.where(mirrored, -1.0, 1.0) * (2 * own - 1)
+        hand = hand_summary(odds, _unlike_its_mirror_image(scaled, orders, turns))
+        handedness = jnp.where(mirrored, -1.0, 1.0) * hand
     return Inferred(
         posterior.mean,
         posterior.covariance,
@@ -129,6 +131,14 @@ def infer_batch(
         posterior.power,
         handedness,
     )
+
+
+def _unlike_its_mirror_image(template: Array, orders: Orders, turns: Turns) -> Array:
+    """Half the squared distance of templates (n, k, 2) from their mirror images, turned to fit best, (n,)."""
+    inner = overlap(mirror_pairs(template, orders, turns), template, orders)
+    angle = best_angle(inner, orders, n_angles=turns.count(INFER_ANGLES), free=turns.free)
+    alike = jnp.sum(turn_overlap(inner, angle, orders).re, axis=-1)
+    return jnp.maximum(jnp.sum(template**2, axis=(-2, -1)) - alike, 0.0)
 
 
 def _best_start(

@@ -131,7 +131,7 @@ class Posterior(NamedTuple):
     power: Array  # (n, k) mean of the pattern's squared coefficients
     effective: Array  # (n,) effective share of the samples
     angle_field: Array  # (n, angle) log posterior of the angle, z integrated, from the refined angle on
-    own_hand: Array  # (n,) probability that the pattern is not the mirror image of what was refined
+    hand_odds: Array  # (n,) log odds that the pattern is not the mirror image of what was refined
     other_angle: Array  # (n,) best angle of the mirror image at the refined point
     other_field: Array  # (n, angle) as `angle_field`, for the mirror image, from `other_angle` on
 
@@ -191,23 +191,24 @@ def sample_posterior(
         z = refined.z + jnp.einsum("nij,j->ni", factor, draw[0])
         template = decoder(z)
         log_p, turned, field = view(a, template, refined.angle)
-        own, other_field = jnp.ones_like(log_p), field
+        odds, other_field = jnp.full_like(log_p, jnp.inf), field
         if turns.mirrors:
             other_p, other_turned, other_field = view(mirrored, template, other_angle)
-            own = jax.nn.sigmoid(log_p - other_p)
+            odds = log_p - other_p
             other_turned = mirror_pairs(other_turned, orders, turns)
-            share = own[:, None, None]
+            share = jax.nn.sigmoid(odds)[:, None, None]
             turned = share * turned + (1 - share) * other_turned
             log_p = jnp.logaddexp(log_p, other_p) - float(np.log(2))
         log_ratio = log_p - constant - 0.5 * jnp.sum(z * z - draw * draw, axis=-1) + half_log_det
         shift = (log_ratio - log_p)[:, None]
         power = jnp.sum(counting.mean(template) ** 2, axis=-1)
-        return log_ratio, z, turned, power, field + shift, own, other_field + shift
+        return log_ratio, z, turned, power, field + shift, odds, other_field + shift
 
-    log_weight, z, turned, power, field, own, other_field = jax.lax.map(one, draws)
+    log_weight, z, turned, power, field, odds, other_field = jax.lax.map(one, draws)
     weight = jax.nn.softmax(log_weight, axis=0)
     mean = jnp.einsum("sn,snd->nd", weight, z)
     apart = z - mean[None]
+    both = [jax.nn.logsumexp(log_weight + jax.nn.log_sigmoid(way * odds), axis=0) for way in (1, -1)]
     spread = jnp.einsum("sn,sni,snj->nij", weight, apart, apart)
     return Posterior(
         mean=mean,
@@ -217,7 +218,7 @@ def sample_posterior(
         power=jnp.einsum("sn,snk->nk", weight, power),
         effective=1 / jnp.sum(weight**2, axis=0) / n_samples,
         angle_field=jax.nn.logsumexp(field, axis=0),
-        own_hand=jnp.einsum("sn,sn->n", weight, own),
+        hand_odds=both[0] - both[1],
         other_angle=other_angle,
         other_field=jax.nn.logsumexp(other_field, axis=0),
     )
