@@ -21,6 +21,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import orbistem
+from orbistem.config import FitConfig, PrepareOptions
 from orbistem.io import save_scan
 from orbistem.metrics import Pairs, angle_error, explained_variance, fold_error, truth_pairs
 from orbistem.models.conv_vae import ConvVAE
@@ -231,8 +232,8 @@ def defects(keep: Path, seconds: float) -> dict[str, Any]:
         assert find_recipe(name).scan == "rectangle"
         scan, truth = clean(name, keep, scan_shape=(48, 48))
         counts, _, _ = counts_of(scan, DOSE_DEFECT)
-        result = orbistem.fit(as_scan(counts, scan))
-        maps = result.maps
+        config = FitConfig(prepare=PrepareOptions(reference_name="auto"))
+        maps = orbistem.fit(as_scan(counts, scan), config=config).maps
         com_y, com_x = maps["com_y"].values, maps["com_x"].values
         pictures = (
             ("COM x", com_x - com_x.mean(), "RdBu_r"),
