@@ -54,6 +54,8 @@ class InputOptions:
         Raw data, or to fold a flat stack; `offset` and `frame_gap` in bytes.
     mask
         File with a picture (ky, kx) that is zero where pixels are to be left out.
+    gain_map
+        File with a picture (ky, kx) of the pixels' sensitivity; patterns are divided by it.
     roll
         So many patterns at the start of each line belong to the end of the line before.
     """
@@ -65,6 +67,7 @@ class InputOptions:
     offset: int | None = None
     frame_gap: int | None = None
     mask: str | None = None
+    gain_map: str | None = None
     roll: int | None = None
 
 

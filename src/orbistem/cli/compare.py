@@ -11,21 +11,12 @@ import typer
 
 from orbistem.cli.console import current, emit_json, say
 from orbistem.cli.options import (
-    Dataset,
-    DType,
-    FrameGap,
-    Gain,
-    Mask,
-    Memory,
-    NThreads,
-    Offset,
+    FileOptions,
     OutputFolder,
     Overwrite,
-    Positions,
-    Roll,
-    Shape,
     SourceFile,
     open_with,
+    takes_file_options,
     with_file_options,
 )
 
@@ -34,7 +25,9 @@ if TYPE_CHECKING:
     from orbistem.scan import Truth
 
 
+@takes_file_options
 def compare_command(
+    file: FileOptions,
     source: SourceFile,
     output: OutputFolder,
     truth: Annotated[
@@ -70,17 +63,6 @@ def compare_command(
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of all that is random.")] = 0,
     overwrite: Overwrite = False,
-    dataset: Dataset = None,
-    positions: Positions = None,
-    shape: Shape = None,
-    dtype: DType = None,
-    offset: Offset = None,
-    frame_gap: FrameGap = None,
-    mask: Mask = None,
-    roll: Roll = None,
-    gain: Gain = None,
-    memory: Memory = None,
-    threads: NThreads = None,
 ) -> None:
     """Compare PCA, NMF, autoencoders, invariants, the centre of mass and OrbitVAE on one scan."""
     from orbistem.config import FitConfig
@@ -97,20 +79,7 @@ def compare_command(
         within=within,
         seed=seed,
     )
-    fit_config = with_file_options(
-        FitConfig() if config is None else FitConfig.load(config),
-        dataset=dataset,
-        positions=positions,
-        shape=shape,
-        dtype=dtype,
-        offset=offset,
-        frame_gap=frame_gap,
-        mask=mask,
-        roll=roll,
-        gain=gain,
-        memory=memory,
-        threads=threads,
-    )
+    fit_config = with_file_options(FitConfig() if config is None else FitConfig.load(config), file)
     if normalise is not None:
         named: Any = {"normalise": normalise}
         fit_config = fit_config.replace(prepare=replace(fit_config.prepare, **named))

@@ -9,20 +9,15 @@ import typer
 
 from orbistem.cli.console import current, emit_json, say
 from orbistem.cli.options import (
-    Dataset,
-    DType,
-    FrameGap,
-    Mask,
-    Offset,
-    Positions,
-    Roll,
-    Shape,
+    ReadingOptions,
     SourceFile,
-    parse_numbers,
+    takes_file_options,
 )
 
 
+@takes_file_options
 def convert_command(
+    file: ReadingOptions,
     source: SourceFile,
     target: Annotated[
         Path,
@@ -33,31 +28,13 @@ def convert_command(
         ),
     ],
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace TARGET.")] = False,
-    dataset: Dataset = None,
-    positions: Positions = None,
-    shape: Shape = None,
-    dtype: DType = None,
-    offset: Offset = None,
-    frame_gap: FrameGap = None,
-    mask: Mask = None,
-    roll: Roll = None,
 ) -> None:
     """Write a file in another format: equal counts, with the axes, masks and positions that were found."""
-    from orbistem.io import describe, open_scan
+    from orbistem.io import describe
     from orbistem.pipeline.convert import check_target, convert
 
     check_target(source, target, overwrite=overwrite)
-    scan = open_scan(
-        source,
-        dataset=dataset,
-        positions=positions,
-        shape=None if shape is None else parse_numbers("shape", shape, (2, 3, 4), int),
-        dtype=dtype,
-        offset=offset,
-        frame_gap=frame_gap,
-        mask=mask,
-        roll=roll,
-    )
+    scan = file.open(source)
     with current().progress() as progress:
         convert(scan, target, progress=progress)
     facts = describe(scan)

@@ -12,23 +12,14 @@ import typer
 from orbistem.cli.console import current, emit_json, say
 from orbistem.cli.options import (
     CheckInstrument,
-    Dataset,
-    DType,
-    FrameGap,
-    Gain,
-    Mask,
-    Memory,
-    NThreads,
-    Offset,
+    FileOptions,
     OutputFolder,
     Overwrite,
-    Positions,
-    Roll,
     ScanRotation,
-    Shape,
     SourceFile,
     open_with,
     parse_numbers,
+    takes_file_options,
     with_file_options,
     with_places,
 )
@@ -40,7 +31,9 @@ if TYPE_CHECKING:
 BACKGROUNDS = ("learned", "mean", "azimuthal", "none")
 
 
+@takes_file_options
 def fit_command(
+    file: FileOptions,
     source: SourceFile,
     output: OutputFolder,
     config: Annotated[Path | None, typer.Option(help="Options from a TOML file.", metavar="TOML")] = None,
@@ -101,17 +94,6 @@ def fit_command(
     ] = None,
     scan_rotation: ScanRotation = None,
     seed: Annotated[int | None, typer.Option(help="Seed of all that is random (default 0).")] = None,
-    dataset: Dataset = None,
-    positions: Positions = None,
-    shape: Shape = None,
-    dtype: DType = None,
-    offset: Offset = None,
-    frame_gap: FrameGap = None,
-    mask: Mask = None,
-    roll: Roll = None,
-    gain: Gain = None,
-    memory: Memory = None,
-    threads: NThreads = None,
 ) -> None:
     """Analyse a scan: maps, model and report in DIR."""
     from orbistem.config import FitConfig
@@ -120,20 +102,7 @@ def fit_command(
     from orbistem.stream import Distributed
 
     options = FitConfig() if config is None else FitConfig.load(config)
-    options = with_file_options(
-        options,
-        dataset=dataset,
-        positions=positions,
-        shape=shape,
-        dtype=dtype,
-        offset=offset,
-        frame_gap=frame_gap,
-        mask=mask,
-        roll=roll,
-        gain=gain,
-        memory=memory,
-        threads=threads,
-    )
+    options = with_file_options(options, file)
     options = _with_fit_options(
         options,
         latent_dim=latent_dim,

@@ -9,20 +9,10 @@ import numpy as np
 
 from orbistem.cli.console import current, emit_json, say
 from orbistem.cli.options import (
-    Dataset,
-    DType,
-    FrameGap,
-    Gain,
-    Mask,
-    Memory,
-    NThreads,
-    Offset,
-    Positions,
-    Roll,
-    Shape,
+    FileOptions,
     SourceFile,
     parse_memory,
-    parse_numbers,
+    takes_file_options,
 )
 
 if TYPE_CHECKING:
@@ -33,37 +23,18 @@ SAMPLE_BYTES = 400e6
 """A larger file is looked at in part: every n-th line."""
 
 
+@takes_file_options
 def info_command(
+    file: FileOptions,
     source: SourceFile,
-    dataset: Dataset = None,
-    positions: Positions = None,
-    shape: Shape = None,
-    dtype: DType = None,
-    offset: Offset = None,
-    frame_gap: FrameGap = None,
-    mask: Mask = None,
-    roll: Roll = None,
-    gain: Gain = None,
-    memory: Memory = None,
-    threads: NThreads = None,
 ) -> None:
     """What is in a file: shape, axes, units; estimated centre, gain and dose; what was found and guessed."""
-    from orbistem.io import describe, open_scan
+    from orbistem.io import describe
 
-    scan = open_scan(
-        source,
-        dataset=dataset,
-        positions=positions,
-        shape=None if shape is None else parse_numbers("shape", shape, (2, 3, 4), int),
-        dtype=dtype,
-        offset=offset,
-        frame_gap=frame_gap,
-        mask=mask,
-        roll=roll,
-    )
+    scan = file.open(source)
     facts = describe(scan)
-    memory_mb = 1024 if memory is None else parse_memory(memory)
-    estimate = _estimate(scan, gain=gain, memory_mb=memory_mb, threads=threads)
+    memory_mb = 1024 if file.memory is None else parse_memory(file.memory)
+    estimate = _estimate(scan, gain=file.gain, memory_mb=memory_mb, threads=file.threads)
     emit_json("info", facts | {"estimate": estimate})
     for line in _lines(facts, estimate):
         say(line)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import re
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
@@ -95,6 +98,15 @@ Mask = Annotated[
         help="Picture (ky, kx), zero at pixels to leave out.", metavar="FILE", rich_help_panel=_READING
     ),
 ]
+GainMap = Annotated[
+    Path | None,
+    typer.Option(
+        "--gain-map",
+        help="Picture (ky, kx) of the pixels' sensitivity, by which patterns are divided; zero: leave out.",
+        metavar="FILE",
+        rich_help_panel=_READING,
+    ),
+]
 Roll = Annotated[
     int | None,
     typer.Option(
@@ -164,38 +176,83 @@ def parse_memory(text: str) -> int:
     return int(float(found[1]) * _SIZES[found[2].upper()])
 
 
-def with_file_options(
-    config: FitConfig,
-    *,
-    dataset: str | None,
-    positions: str | None,
-    shape: str | None,
-    dtype: str | None,
-    offset: int | None,
-    frame_gap: int | None,
-    mask: Path | None,
-    roll: int | None,
-    gain: float | None,
-    memory: str | None,
-    threads: int | None,
-) -> FitConfig:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReadingOptions:
+    """How FILE is read, as given on the command line."""
+
+    dataset: Dataset = None
+    positions: Positions = None
+    shape: Shape = None
+    dtype: DType = None
+    offset: Offset = None
+    frame_gap: FrameGap = None
+    mask: Mask = None
+    gain_map: GainMap = None
+    roll: Roll = None
+
+    def named(self) -> dict[str, Any]:
+        """What was given, under the names of `orbistem.open`."""
+        named = {name: getattr(self, name) for name in _field_names(ReadingOptions)}
+        if self.shape is not None:
+            named["shape"] = parse_numbers("shape", self.shape, (2, 3, 4), int)
+        return _given(named)
+
+    def open(self, source: Path) -> Scan:
+        """Open FILE."""
+        from orbistem.io import open_scan
+
+        return open_scan(source, **self.named())
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FileOptions(ReadingOptions):
+    """The same, and with what means it is worked on."""
+
+    gain: Gain = None
+    memory: Memory = None
+    threads: NThreads = None
+
+
+def takes_file_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options of the class that its parameter `file` names, one by one.
+
+    The option parser reads signatures; so the command gets one in which `file` is replaced by the fields of
+    its class, and is called with an object of that class.
+    """
+    signature = inspect.signature(command, eval_str=True)
+    kind: type[ReadingOptions] = signature.parameters["file"].annotation
+    names = _field_names(kind)
+    hints = get_type_hints(kind, include_extras=True)
+
+    @functools.wraps(command)
+    def called(**given: Any) -> None:
+        file = kind(**{name: given.pop(name) for name in names})
+        command(**given, file=file)
+
+    as_option = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    options = [inspect.Parameter(name, as_option, default=None, annotation=hints[name]) for name in names]
+    own = [one for name, one in signature.parameters.items() if name != "file"]
+    shown = [one for one in own if one.default is one.empty]
+    shown += [*(one for one in own if one.default is not one.empty), *options]
+    called.__signature__ = signature.replace(parameters=shown)  # type: ignore[attr-defined]
+    called.__annotations__ = {one.name: one.annotation for one in shown}
+    return called
+
+
+def with_file_options(config: FitConfig, file: FileOptions) -> FitConfig:
     """The configuration with what was given on the command line."""
-    given = {
-        "dataset": dataset,
-        "positions": positions,
-        "shape": None if shape is None else parse_numbers("shape", shape, (2, 3, 4), int),
-        "dtype": dtype,
-        "offset": offset,
-        "frame_gap": frame_gap,
-        "mask": None if mask is None else str(mask),
-        "roll": roll,
+    given: dict[str, Any] = {
+        name: str(value) if isinstance(value, Path) else value for name, value in file.named().items()
     }
-    computing = {"memory_mb": None if memory is None else parse_memory(memory), "threads": threads}
+    computing: dict[str, Any] = {
+        "memory_mb": None if file.memory is None else parse_memory(file.memory),
+        "threads": file.threads,
+    }
     config = config.replace(
-        input=replace(config.input, **_given(given)), compute=replace(config.compute, **_given(computing))
+        input=replace(config.input, **given), compute=replace(config.compute, **_given(computing))
     )
-    if gain is not None:
-        config = config.replace(counts=replace(config.counts, gain=gain))
+    if file.gain is not None:
+        config = config.replace(counts=replace(config.counts, gain=file.gain))
     return config
 
 
@@ -227,9 +284,14 @@ def open_with(source: Path, config: FitConfig) -> Scan:
         offset=given.offset,
         frame_gap=given.frame_gap,
         mask=given.mask,
+        gain_map=given.gain_map,
         roll=given.roll,
     )
 
 
 def _given(named: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in named.items() if value is not None}
+
+
+def _field_names(kind: type[ReadingOptions]) -> tuple[str, ...]:
+    return tuple(field.name for field in fields(kind))

@@ -12,29 +12,22 @@ from orbistem.cli.fit import report_result, with_prepare_options
 from orbistem.cli.options import (
     At,
     CheckInstrument,
-    Dataset,
-    DType,
-    FrameGap,
-    Gain,
-    Mask,
-    Memory,
-    NThreads,
-    Offset,
+    FileOptions,
     OutputFolder,
     Overwrite,
-    Positions,
     Region,
-    Roll,
     ScanRotation,
-    Shape,
     SourceFile,
     open_with,
+    takes_file_options,
     with_file_options,
     with_places,
 )
 
 
+@takes_file_options
 def symmetry_command(
+    file: FileOptions,
     source: SourceFile,
     output: OutputFolder,
     config: Annotated[Path | None, typer.Option(help="Options from a TOML file.", metavar="TOML")] = None,
@@ -67,17 +60,6 @@ def symmetry_command(
     region: Region = None,
     check_instrument: CheckInstrument = None,
     scan_rotation: ScanRotation = None,
-    dataset: Dataset = None,
-    positions: Positions = None,
-    shape: Shape = None,
-    dtype: DType = None,
-    offset: Offset = None,
-    frame_gap: FrameGap = None,
-    mask: Mask = None,
-    roll: Roll = None,
-    gain: Gain = None,
-    memory: Memory = None,
-    threads: NThreads = None,
 ) -> None:
     """Measure the symmetry of every pattern, without training: maps and report in DIR."""
     from orbistem.config import FitConfig
@@ -86,20 +68,7 @@ def symmetry_command(
     from orbistem.pipeline.workplace import check_free
     from orbistem.stream import Distributed
 
-    options = with_file_options(
-        FitConfig() if config is None else FitConfig.load(config),
-        dataset=dataset,
-        positions=positions,
-        shape=shape,
-        dtype=dtype,
-        offset=offset,
-        frame_gap=frame_gap,
-        mask=mask,
-        roll=roll,
-        gain=gain,
-        memory=memory,
-        threads=threads,
-    )
+    options = with_file_options(FitConfig() if config is None else FitConfig.load(config), file)
     options = with_prepare_options(
         options,
         background=background,

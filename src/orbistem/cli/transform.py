@@ -9,27 +9,20 @@ import typer
 from orbistem.cli.console import current
 from orbistem.cli.fit import report_result
 from orbistem.cli.options import (
-    Dataset,
-    DType,
-    FrameGap,
-    Gain,
-    Mask,
-    Memory,
-    NThreads,
-    Offset,
+    FileOptions,
     OutputFolder,
     Overwrite,
-    Positions,
-    Roll,
     RunFolder,
-    Shape,
     SourceFile,
     open_with,
+    takes_file_options,
     with_file_options,
 )
 
 
+@takes_file_options
 def transform_command(
+    file: FileOptions,
     directory: RunFolder,
     source: SourceFile,
     output: OutputFolder,
@@ -37,17 +30,6 @@ def transform_command(
     scheduler: Annotated[
         str | None, typer.Option(help="Read on the workers of a Dask scheduler.", metavar="tcp://HOST:PORT")
     ] = None,
-    dataset: Dataset = None,
-    positions: Positions = None,
-    shape: Shape = None,
-    dtype: DType = None,
-    offset: Offset = None,
-    frame_gap: FrameGap = None,
-    mask: Mask = None,
-    roll: Roll = None,
-    gain: Gain = None,
-    memory: Memory = None,
-    threads: NThreads = None,
 ) -> None:
     """Apply the model of DIR to another scan, without training: maps and report in DIR2."""
     from orbistem.config import FitConfig
@@ -57,20 +39,7 @@ def transform_command(
     from orbistem.result import load
     from orbistem.stream import Distributed
 
-    options = with_file_options(
-        FitConfig(),
-        dataset=dataset,
-        positions=positions,
-        shape=shape,
-        dtype=dtype,
-        offset=offset,
-        frame_gap=frame_gap,
-        mask=mask,
-        roll=roll,
-        gain=gain,
-        memory=memory,
-        threads=threads,
-    )
+    options = with_file_options(FitConfig(), file)
     recover(output)
     check_free(output, overwrite=overwrite)
     trained = load(directory)

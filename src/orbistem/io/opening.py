@@ -16,6 +16,7 @@ from orbistem.errors import FormatError, InputError, OptionError, OrbistemError,
 from orbistem.io.checksum import array_checksum, path_checksum
 from orbistem.io.contract import Found, Request
 from orbistem.io.detect import look_at, recognise
+from orbistem.io.gains import divided_by
 from orbistem.io.lazy import as_lazy
 from orbistem.io.memory import from_memory
 from orbistem.io.placed import Places, find_places, given_places, put_in_place
@@ -39,6 +40,7 @@ def open_scan(
     offset: int | None = None,
     frame_gap: int | None = None,
     mask: Any = None,
+    gain_map: Any = None,
     roll: int | None = None,
 ) -> Scan:
     """Open a file, a folder of frames, or an object that holds patterns. Nothing is read until needed.
@@ -58,6 +60,9 @@ def open_scan(
         Raw data: number type, bytes before the first pattern, bytes after each pattern.
     mask
         Array (ky, kx) or a file with one; pixels where it is zero are left out.
+    gain_map
+        Array (ky, kx) or a file with one: sensitivity of each pixel, by which every pattern is divided when
+        it is read; its mean is made 1. Pixels where it is not above zero are left out.
     roll
         Grids: so many patterns at the start of each line belong to the end of the line before; below 0, so
         many at the end of each line to the start of the next.
@@ -110,9 +115,11 @@ def open_scan(
         )
     scan = _to_scan(_in_place(found, request, is_given=listed is not None or key is not None), request, path)
     scan = scan if not roll else _rolled(scan, roll)
-    about = dataclasses.replace(scan.provenance, checksum=_checksum(content, scan, roll))
+    gains = None if gain_map is None else read_picture("gain_map", gain_map)
+    about = dataclasses.replace(scan.provenance, checksum=_checksum(content, scan, roll, gains))
     scan = scan.replace(provenance=about)
-    return scan if mask is None else scan.with_mask(_read_mask(mask))
+    scan = scan if gains is None else divided_by(scan, gains)
+    return scan if mask is None else scan.with_mask(read_picture("mask", mask) != 0)
 
 
 def _read(path: Path, request: Request) -> Found:
@@ -302,18 +309,19 @@ def _rolled(scan: Scan, roll: int) -> Scan:
     )
 
 
-def _read_mask(mask: Any) -> np.ndarray[Any, Any]:
-    if not isinstance(mask, str | os.PathLike):
-        return np.asarray(mask, dtype=np.bool_)
-    scan = open_scan(mask)
+def read_picture(name: str, given: Any) -> np.ndarray[Any, Any]:
+    """A picture (ky, kx), given as an array or in a file; `name` is that of the option."""
+    if not isinstance(given, str | os.PathLike):
+        return np.asarray(given)
+    scan = open_scan(given)
     if scan.n_positions != 1:
         raise OptionError(
-            f"mask: want one picture (ky, kx) in {mask}, got {scan.n_positions}; give zero where to leave out"
+            f"{name}: want one picture (ky, kx) in {given}, got {scan.n_positions}; give one frame"
         )
-    return np.asarray(scan.block(0, 1).frames[0], dtype=np.bool_)
+    return np.asarray(scan.block(0, 1).frames[0])
 
 
-def _checksum(content: str, scan: Scan, roll: int | None) -> str:
+def _checksum(content: str, scan: Scan, roll: int | None, gains: np.ndarray[Any, Any] | None) -> str:
     """Content, and how it was read: another dataset or shape of the same file is another input."""
     digest = hashlib.sha256(content.encode())
     digest.update(
@@ -321,6 +329,8 @@ def _checksum(content: str, scan: Scan, roll: int | None) -> str:
     )
     if roll:
         digest.update(f"roll {roll}".encode())
+    if gains is not None:
+        digest.update(np.ascontiguousarray(gains).tobytes())
     if scan.positions is not None:
         digest.update(np.ascontiguousarray(scan.positions).tobytes())
     return digest.hexdigest()
