@@ -77,6 +77,8 @@ class Plan:
         is the pattern at rest. None: it does not wander. See `harmonics.wandering`.
     descan_px
         The plane or quadratic behind `shift_px`, (term, 2): see `prepare.descan`.
+    shift_sd_px
+        Standard deviation of these shifts, along one axis.
     rest_profile
         Radial profile of the mean pattern in electrons, finer than the pixels; see `prepare.rest`.
     ring_orders
@@ -100,6 +102,7 @@ class Plan:
     ellipse: tuple[float, float] = (1.0, 0.0)
     shift_px: np.ndarray | None = None
     descan_px: np.ndarray | None = None
+    shift_sd_px: float = 0.0
     rest_profile: np.ndarray | None = None
     ring_orders: tuple[int, ...] | None = None
 
@@ -181,7 +184,7 @@ class Plan:
         made = _made(self)
         if made.noise is None:
             if made.wandering is not None and self.shift_px is not None:
-                made.noise = made.wandering.noise(self.shift_px)
+                made.noise = made.wandering.noise(self.shift_px, sd_px=self.shift_sd_px)
             else:
                 made.noise = made.steps.noise
         assert made.noise is not None
@@ -280,7 +283,14 @@ class Plan:
             )
         return _sharing_steps(self, replace(self, order0_mean=np.asarray(order0_mean, np.float64)))
 
-    def with_descan(self, shift_px: np.ndarray, descan_px: np.ndarray, rest_profile: np.ndarray) -> Plan:
+    def with_descan(
+        self,
+        shift_px: np.ndarray,
+        descan_px: np.ndarray,
+        rest_profile: np.ndarray,
+        *,
+        shift_sd_px: float = 0.0,
+    ) -> Plan:
         """Return a copy for a pattern that wanders; `mean` must be the pattern at rest.
 
         Parameters
@@ -291,6 +301,8 @@ class Plan:
             (term, 2): the model behind it.
         rest_profile
             Radial profile of the mean pattern in electrons.
+        shift_sd_px
+            How uncertain the shifts are, along one axis.
         """
         shift_px = np.asarray(shift_px, np.float64)
         moving = replace(
@@ -298,6 +310,7 @@ class Plan:
             shift_px=shift_px,
             descan_px=np.asarray(descan_px, np.float64),
             rest_profile=np.asarray(rest_profile, np.float64),
+            shift_sd_px=float(shift_sd_px),
         )
         return replace(moving, ring_orders=common_orders(_setup(moving, None), shift_px))
 
@@ -332,6 +345,7 @@ class Plan:
             "ellipse": [float(part) for part in self.ellipse],
             "ring_orders": None if self.ring_orders is None else list(self.ring_orders),
             "spread_px": self.spread_px,
+            "shift_sd_px": self.shift_sd_px,
         }
         return {name: value for name, value in scalars.items() if value is not None}
 

@@ -43,3 +43,16 @@ def test_noise_is_that_of_the_covariance(rng):
     assert abs(ratio.mean() - 1) < 0.03
     again = Plan.from_dict(plan.to_dict(), plan.arrays())
     np.testing.assert_allclose(again.harmonics(frames[:20], np.arange(20)), found[:20], atol=1e-3)  # float32
+
+
+def test_uncertain_shifts_are_noise(rng):
+    plan, rest, shift = make_plan(rng, n=1500)
+    sd_px = 0.05
+    unsure = plan.with_descan(shift, np.zeros((2, 2)), plan.rest_profile, shift_sd_px=sd_px)
+    frames = np.stack([rest.at(by) for by in shift + rng.normal(0, sd_px, shift.shape)])
+    found = plan.harmonics(frames, np.arange(1500))
+    added = np.einsum("mjj->jm", unsure.noise - plan.noise)[:, 1]
+    rings = plan.grid.carried[:, 1] & (added > 0.02 * added.max())
+    measured = found[:, :, 1].real.var(axis=0)
+    assert np.abs(measured / np.maximum(added, 1e-30) - 1)[rings].max() < 0.25
+    assert Plan.from_dict(unsure.to_dict(), unsure.arrays()).shift_sd_px == sd_px

@@ -20,6 +20,9 @@ RANK_TOLERANCE = 1e-6
 BULK_LIMIT, MAX_DOUBT = 1.1, 1.5
 """Noise eigenvalues whose median is 10 % too low (correlated pixels) raise the edge by as much, at most so
 far."""
+MOVED_DOUBT = 2.0
+"""The edge is raised by this where the pattern wanders: the mean pattern is moved with an error of some
+thousandths, which differs from place to place and looks like signal (benchmarks/effects.py: up to 2.5)."""
 FAINT_SIGNAL = 500.0
 """Signal of a pattern, in nats, below which shot noise outweighs what few latents cannot draw."""
 
@@ -107,6 +110,7 @@ def steerable_basis(
     max_kept: int,
     mean: np.ndarray | None = None,
     scale_noise: bool = False,
+    doubt: float = 1.0,
 ) -> SteerableBasis:
     """Solve C v = λ G v in every order and keep what rises above the noise edge.
 
@@ -128,6 +132,8 @@ def steerable_basis(
     scale_noise
         Take the noise level from the bulk of the eigenvalues instead of trusting `noise` (data that
         are not counts).
+    doubt
+        Raise the noise edge by this factor at least.
     """
     n_orders, n_rings = second_moment.shape[:2]
     spectrum = np.full((n_orders, n_rings), np.nan)
@@ -151,13 +157,14 @@ def steerable_basis(
     if scale_noise:
         edge = edge * noise_level
     # a bulk below 1 says that the noise covariance is not exact: it may underrate others by as much
-    doubt = 1.0 if scale_noise else float(np.clip(1 / max(noise_level, 1e-9), 1.0, MAX_DOUBT))
+    by_bulk = 1.0 if scale_noise else float(np.clip(1 / max(noise_level, 1e-9), 1.0, MAX_DOUBT))
+    doubt = max(doubt, by_bulk if by_bulk > BULK_LIMIT else 1.0)
     static = np.zeros((n_rings, n_orders)) if mean is None else mean * (np.arange(n_orders) > 0)
     rows = [
         (value, m, vector)
         for m, values, radial in found
         for value, vector in zip(values, radial, strict=True)
-        if value - np.abs(vector @ static[:, m]) ** 2 / 2 > edge[m] * (doubt if doubt > BULK_LIMIT else 1.0)
+        if value - np.abs(vector @ static[:, m]) ** 2 / 2 > edge[m] * doubt
     ]
     rows.sort(key=lambda row: -row[0])
     kept = rows[:max_kept]

@@ -134,8 +134,11 @@ class Wandering:
             self._rest = PatternAtRest(geometry=geometry, profile=self.profile, remainder=remainder)
         return np.maximum(self._rest.at((float(shift_px[0]), float(shift_px[1]))), 0.0)
 
-    def noise(self, shift_px: np.ndarray) -> np.ndarray:
-        """Noise covariance (order, ring, ring), the mean over positions with these shifts (n, 2)."""
+    def noise(self, shift_px: np.ndarray, *, sd_px: float = 0.0) -> np.ndarray:
+        """Noise covariance (order, ring, ring), the mean over positions with these shifts (n, 2).
+
+        Shifts that are uncertain by `sd_px` along each axis leave sd · grad f of the mean pattern f behind.
+        """
         keys, counts = np.unique(np.rint(shift_px / self.step_px), axis=0, return_counts=True)
         if len(keys) > NOISE_PLACES:  # evenly spread among the sorted places, each for those around it
             chosen = np.rint(np.linspace(0, len(keys) - 1, NOISE_PLACES)).astype(int)
@@ -149,7 +152,17 @@ class Wandering:
                 steps = make_steps(self.setup, mean=self.mean_at(by), shift_px=by, like=self.still)
                 assert steps.noise is not None
                 total += count * steps.noise
-        return np.asarray(total / counts.sum())
+        return np.asarray(total / counts.sum() + self._misplaced(sd_px))
+
+    def _misplaced(self, sd_px: float) -> np.ndarray:
+        """What uncertain shifts add to the noise covariance."""
+        h = self.step_px / 2
+        off = h * np.array([(1.0, 0.0), (-1.0, 0.0), (0.0, 1.0), (0.0, -1.0)])
+        there = self.still.of_expected(np.stack([self.mean_at(one) for one in off]))
+        slope = sd_px * (there[::2] - there[1::2]) / (2 * h)
+        found: np.ndarray = np.einsum("ajm,akm->mjk", slope, slope.conj()).real
+        found[1:] /= 2
+        return found
 
     def _place(self, key: Key) -> tuple[Steps, np.ndarray]:
         with self._lock:

@@ -175,7 +175,12 @@ def prepare(
         if total is not None:
             profile *= total / float(np.nansum(((moments.mean - counts.offset) / gain)[valid]))
         coefficients = descan.coefficients_px
-        plan = plan.with_descan(descan_shift(coefficients, scan_coordinates(scan)), coefficients, profile)
+        plan = plan.with_descan(
+            descan_shift(coefficients, scan_coordinates(scan)),
+            coefficients,
+            profile,
+            shift_sd_px=descan.sd_px if np.isfinite(descan.sd_px) else 0.0,
+        )
     done = Preparation(
         moments=moments,
         centre=centre,

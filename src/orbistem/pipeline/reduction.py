@@ -13,7 +13,12 @@ from numpy.typing import NDArray
 from orbistem.config import FitConfig
 from orbistem.durable import atomic_write_text, write_aside
 from orbistem.harmonics.reduce import HarmonicsMoments, reduce_scan
-from orbistem.harmonics.steerable_pca import FAINT_SIGNAL, SteerableBasis, steerable_basis
+from orbistem.harmonics.steerable_pca import (
+    FAINT_SIGNAL,
+    MOVED_DOUBT,
+    SteerableBasis,
+    steerable_basis,
+)
 from orbistem.harmonics.store import CoefficientStore, create, open_store
 from orbistem.pipeline.preparation import Preparation
 from orbistem.plan import Plan
@@ -110,6 +115,7 @@ def _basis(plan: Plan, moments: HarmonicsMoments, config: FitConfig) -> tuple[Pl
             max_kept=config.max_kept,
             mean=None if static else moments.mean,
             scale_noise=scale_noise,
+            doubt=1.0 if plan.shift_px is None else MOVED_DOUBT,
         )
 
     if plan.gain is not None:

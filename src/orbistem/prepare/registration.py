@@ -25,6 +25,9 @@ STEPS = 10
 FLOOR = 0.05
 """Pixels below this share of the bright level are not weighted up further."""
 LARGEST_STEP_PX = 1.0
+NEAR_PX = 6
+"""So far into a gap the deviation of a pattern from the mean is continued from the pixels around it."""
+EVEN_STEPS = 2
 SEARCH_SHARE = 0.25
 """Largest shift that is looked for, as a share of the frame."""
 
@@ -97,6 +100,35 @@ def at_rest(
     for one, by, part in zip(filled, shift, share, strict=True):
         correction += part * move(one - move(template, by), -by)
     return template + correction
+
+
+def even_at_rest(means: Floats, weights: Floats, shift: Floats, valid: Bools) -> Floats:
+    """As `at_rest`, with the same share of each pattern in every pixel, also where some are blind.
+
+    Patterns differ from place to place of the sample. A pixel that a hot pixel or the beam stop hides from
+    some of them would be the mean of the others, and differ from its neighbours by what the sample does.
+    So what a pattern cannot see is the mean of those that can, and its own deviation from it, continued
+    over the gap.
+
+    Parameters
+    ----------
+    means, weights, valid, shift
+        As for `at_rest`.
+    """
+    template = at_rest(means, weights, shift, valid)
+    known = np.stack([_known(one, valid) for one in means])
+    if known.all():
+        return template
+    near = np.stack([ndimage.binary_dilation(one, iterations=NEAR_PX) for one in known])
+    everywhere = np.ones_like(valid)
+    share = _share_of_seen(np.where(near, 0.0, np.nan), weights / weights.sum(), shift, everywhere)
+    for _ in range(EVEN_STEPS):
+        change = np.zeros_like(template)
+        for one, by, part, seen_here in zip(means, shift, share, known, strict=True):
+            off = np.where(seen_here, one - move(template, by), 0.0)
+            change += part * move(fill_gaps(off, seen_here), -by)
+        template = template + change
+    return template
 
 
 def _share_of_seen(means: Floats, share: Floats, shift: Floats, valid: Bools) -> Floats:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from orbistem.prepare.registration import at_rest, move, seen
+from orbistem.prepare.registration import even_at_rest, move, seen
 from orbistem.prepare.tiles import TileMeans
 from orbistem.scan.ellipse import Ellipse, ellipse_matrix
 
@@ -121,7 +121,7 @@ def pattern_at_rest(
             sharper = tiles.mean + drawn(profile, radius) - blurred
             profile = _profile(radius[known], sharper[known], share)
     left = np.where(known, tiles.mean - np.stack([drawn(profile, one) for one in radius]), np.nan)
-    remainder = at_rest(left, weights, shift_px, valid)
+    remainder = even_at_rest(left, weights, shift_px, valid)
     return PatternAtRest(geometry=geometry, profile=profile, remainder=remainder), seen(valid, shift_px)
 
 
