@@ -15,12 +15,30 @@ if TYPE_CHECKING:
 
 __all__ = ["PANELS", "ScoreRow", "draw_comparison", "score_bars", "score_lines"]
 
+OURS = "orbit-vae"
 OURS_COLOUR, INVARIANT_COLOUR, OTHER_COLOUR, ORACLE_COLOUR = "#1f6f8b", "#e3a857", "#9aa3af", "#3d3d3d"
 LEAST = 1e-4
 """Errors below are drawn here on logarithmic axes."""
 LOWEST = -0.2
 """Explained variances below leave the axis; their numbers are written beside it."""
-MARKERS = "osD^vP*XhdpH<>"
+MARKERS = {
+    "pca": "o",
+    "nmf": "P",
+    "ica": "X",
+    "gmm": "h",
+    "kmeans": "v",
+    "plain-vae": "d",
+    "conv-vae": "p",
+    "spatial-vae": "<",
+    "spatial-vae-noise": ">",
+    "com": "s",
+    "harmonics": "D",
+    "bispectrum": "^",
+    "oracle": "1",
+    "atomai": "2",
+    "pyroved": "3",
+}
+"""The same in every figure; others, OrbitVAE with whichever group among them, are stars or crosses."""
 
 PANELS: tuple[tuple[str, str, bool], ...] = (
     ("fold_error", "fold error (0: folded, 1: unrelated)", True),
@@ -97,7 +115,7 @@ def score_bars(ax: Axes, rows: Sequence[ScoreRow], name: str, label: str, *, log
 def score_lines(ax: Axes, rows: Sequence[ScoreRow], name: str, label: str, *, log: bool) -> list[Artist]:
     """One line a method over the dose; parameters as in `score_bars`, rows of all doses."""
     artists: list[Artist] = []
-    for i, method in enumerate(dict.fromkeys(row.method for row in rows)):
+    for method in dict.fromkeys(row.method for row in rows):
         some = [row for row in rows if row.method == method and math.isfinite(getattr(row, name))]
         if not some:
             continue
@@ -106,12 +124,12 @@ def score_lines(ax: Axes, rows: Sequence[ScoreRow], name: str, label: str, *, lo
             [row.dose for row in some],
             [max(v, LEAST) for v in values] if log else values,
             color=_colour(some[0]),
-            marker=MARKERS[i % len(MARKERS)],
+            marker=MARKERS.get(method, "*" if method == OURS else "x"),
             markersize=4,
-            linewidth=2.2 if method == "orbit-vae" else 1.1,
+            linewidth=2.2 if method == OURS else 1.1,
             linestyle=":" if method == "oracle" else "-",
             label=some[0].title,
-            zorder=3 if method == "orbit-vae" else 2,
+            zorder=3 if method.startswith(OURS) else 2,
         )
     ax.set_xscale("log")
     if log:
@@ -154,7 +172,7 @@ def draw_comparison(rows: Sequence[ScoreRow], path: Path) -> None:
 
 
 def _colour(row: ScoreRow) -> str:
-    if row.method == "orbit-vae":
+    if row.method.startswith(OURS):
         return OURS_COLOUR
     if row.method == "oracle":
         return ORACLE_COLOUR
