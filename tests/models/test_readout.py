@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from orbistem.harmonics.rings import polar_coordinates
-from orbistem.models.readout import Readout, fit_readout
+from orbistem.models.readout import Readout
+from orbistem.models.readout_fit import fit_readout
 
 PX, N = 32, 400
 CENTRE_PX = (15.4, 15.7)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from orbistem.harmonics.rings import polar_coordinates
 from orbistem.harmonics.whitening import azimuthal_mean, root, root_moments
 from orbistem.models.protocol import Encoding
-from orbistem.models.readout import fit_readout
+from orbistem.models.readout_fit import fit_readout
 from orbistem.pipeline.frames import read_at_rest
 from orbistem.plan import Plan
 from orbistem.result import TrainedModel
