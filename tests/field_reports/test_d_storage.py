@@ -16,12 +16,14 @@ from orbistem.scan import Scan
 
 BUDGET_MIB = 700
 """The imports, three blocks of 128 MiB and their working copies."""
+PROCESSOR_S = 120
+"""Processor time, whatever else runs: unpacking each chunk for each pattern would take an hour."""
 PASS_PROGRAM = """
-import sys
+import sys, time
 from orbistem.cli.app import run
 status = run(["info", sys.argv[1], "--json", "-q", "--memory", "512MB"])
 peak = next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM"))
-print(peak, file=sys.stderr)
+print(peak, time.process_time(), file=sys.stderr)
 sys.exit(status)
 """
 
@@ -36,12 +38,12 @@ def test_report_39_chunks_across_the_scan(tmp_path, rng):
             rates = np.full((64, 64, 8, 128), 0.2)
             data[:, :, ky : ky + 8] = rng.poisson(rates)
     arguments = [sys.executable, "-c", PASS_PROGRAM, str(tmp_path / "a.h5")]
-    done = subprocess.run(arguments, capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(arguments, capture_output=True, text=True, timeout=1800, check=False)
     assert done.returncode == 0, done.stderr
-    assert int(done.stderr.split()[-1]) / 1024 < BUDGET_MIB
-    estimate = json.loads(done.stdout)["estimate"]
-    assert estimate["patterns"] == 64 * 64
-    assert 0 < estimate["read_s"] < 60
+    peak_kib, processor_s = done.stderr.split()[-2:]
+    assert int(peak_kib) / 1024 < BUDGET_MIB
+    assert float(processor_s) < PROCESSOR_S
+    assert json.loads(done.stdout)["estimate"]["patterns"] == 64 * 64
 
 
 def test_report_43_locks_and_closed_files(tmp_path, base):

@@ -344,3 +344,17 @@ def test_what_is_missing_is_named(tmp_path, counts):
     (tmp_path / "a.mrcz").write_bytes(bytes(2000))
     with pytest.raises((MissingExtraError, FormatError), match="mrcz"):
         open_scan(tmp_path / "a.mrcz")
+
+
+def test_mrcz(tmp_path, counts):
+    mrcz = pytest.importorskip("mrcz", reason="the extra dev has it")
+    stack = counts.reshape(-1, *SHAPE[2:]).astype(np.int16)
+    mrcz.writeMRC(stack, str(tmp_path / "a.mrcz"), pixelsize=[1, 1, 1])
+    scan = open_scan(tmp_path / "a.mrcz")
+    assert scan.dtype == np.int16
+    assert np.array_equal(scan.block(0, len(stack)).frames, stack)
+    assert open_scan(tmp_path / "a.mrcz", shape=SHAPE[:2]).scan_shape == SHAPE[:2]
+    (tmp_path / "cut.mrcz").write_bytes((tmp_path / "a.mrcz").read_bytes()[:1100])
+    with pytest.raises(FormatError) as caught:
+        open_scan(tmp_path / "cut.mrcz").block(0, 2)
+    assert "\n" not in str(caught.value)
