@@ -5,6 +5,7 @@ import sys
 import textwrap
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -368,3 +369,11 @@ def test_what_a_killed_writer_left_behind_is_removed_after_a_day(tmp_path, age_d
     assert mine.exists()
     assert other.exists()
     assert (tmp_path / "maps.nc").read_text() == "whole"
+
+
+def test_the_folder_that_one_is_in_has_a_name(tmp_path, monkeypatch):
+    from orbistem.durable import recover
+
+    monkeypatch.chdir(tmp_path)
+    assert not recover(Path("."))
+    assert not recover(Path(tmp_path.anchor))

@@ -67,6 +67,9 @@ def recover(final: Path) -> bool:
     bool
         Whether there was something to finish.
     """
+    final = Path(final).absolute()  # the folder that one is in is called "."
+    if not final.name:
+        return False  # the root of a disk
     note = _note(final)
     try:
         new = final.with_name(json.loads(note.read_text(encoding="utf-8"))["new"])
