@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from orbistem.models.angle import Orders
+from orbistem.models.empirical import Prior, around
 from orbistem.models.infer import encode_batch, infer_all
 from orbistem.models.orbit import LIBRARY_SIZE, LatentFrame, OrbitVAE, OrbitVAEOptions
 from orbistem.models.orbit_vae import OrbitNet, centred
@@ -58,7 +59,9 @@ def finish(
         ]
     )
 
-    def posterior(model_error: np.ndarray, library: np.ndarray) -> dict[str, np.ndarray]:
+    def posterior(
+        model_error: np.ndarray, library: np.ndarray, prior: Prior | None = None
+    ) -> dict[str, np.ndarray]:
         return infer_all(
             net,
             pairs[some],
@@ -67,6 +70,7 @@ def finish(
             orders,
             steps=options.refine_steps,
             n_samples=options.samples,
+            prior=prior,
         )
 
     model_error = np.asarray(model_error)
@@ -77,6 +81,9 @@ def finish(
             model_error = _calibrated(posterior(model_error, library), net, pairs[some], orders)
     library = found["mode"][chosen]
     found = posterior(model_error, library)
+    frame = latent_frame(found["z"], found["covariance"])
+    prior = around(library, frame.matrix, frame.activity)
+    found = posterior(model_error, library, prior)
     frame = latent_frame(found["z"], found["covariance"])
     return OrbitVAE(
         net,

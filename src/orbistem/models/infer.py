@@ -20,6 +20,7 @@ from orbistem.models.angle_summary import (
     orders_held,
     turn_summary,
 )
+from orbistem.models.empirical import Prior
 from orbistem.models.orbit_vae import OrbitNet, centred, encode_raw
 from orbistem.models.refine import Refined, refine, sample_posterior
 from orbistem.models.turns import Turns, mirror_pairs
@@ -64,6 +65,7 @@ def infer_batch(
     *,
     steps: int,
     n_samples: int,
+    prior: Prior | None = None,
 ) -> Inferred:
     """Full inference for one batch.
 
@@ -76,12 +78,17 @@ def infer_batch(
         Raw coefficients (n, k, 2).
     library
         Latent vectors spread over the scan, (entry, d).
+    prior
+        Where the latents of the scan lie; None: a standard normal.
     """
     a = centred(net, a)
     turns = net.turns
     mean, _ = encode_raw(net, a, n_angles=INFER_ANGLES)
     refined, mirrored = _best_start(net, a, mean, model_error, library, orders, steps=steps)
     a = _viewed(a, mirrored, orders, turns)
+    likely = None
+    if prior is not None:
+        likely, _ = _best_templates(net, a, model_error, prior.nodes, orders, n_starts=prior.likely)
     posterior = sample_posterior(
         net.decoder,
         a,
@@ -93,6 +100,8 @@ def infer_batch(
         n_angles=INFER_ANGLES,
         key=key,
         turns=turns,
+        prior=prior,
+        likely=likely,
     )
     template = net.counting.mean(net.decoder(refined.z))
     plain = overlap(a, template, orders)
@@ -202,7 +211,13 @@ def _joint(net: OrbitNet, a: Array, refined: Refined, model_error: Array, orders
 
 
 def _best_templates(
-    net: OrbitNet, a: Array, model_error: Array, library: Array, orders: Orders
+    net: OrbitNet,
+    a: Array,
+    model_error: Array,
+    library: Array,
+    orders: Orders,
+    *,
+    n_starts: int = LIBRARY_STARTS,
 ) -> tuple[Array, Array]:
     """Z of the library entries that fit best at their best angles, (start, n, d); where as mirror image."""
     precision = jax.lax.rsqrt(1 + model_error)[None, :, None]
@@ -227,7 +242,7 @@ def _best_templates(
         return fit
 
     fit = fit_of(scaled)
-    n_starts = min(LIBRARY_STARTS, library.shape[0])
+    n_starts = min(n_starts, library.shape[0])
     if not turns.mirrors:
         best = jax.lax.top_k(fit.T, n_starts)[1].T
         return library[best], jnp.zeros(best.shape, bool)
@@ -247,6 +262,7 @@ def infer_all(
     n_samples: int = 32,
     batch: int = 256,
     seed: int = 0,
+    prior: Prior | None = None,
 ) -> dict[str, np.ndarray]:
     """Inference for any number of patterns, in batches of one compiled shape.
 
@@ -264,7 +280,15 @@ def infer_all(
             block = np.concatenate([block, np.zeros((batch - n, *block.shape[1:]), np.float32)])
         try:
             found = infer_batch(
-                net, jnp.asarray(block), error, entries, orders, key, steps=steps, n_samples=n_samples
+                net,
+                jnp.asarray(block),
+                error,
+                entries,
+                orders,
+                key,
+                steps=steps,
+                n_samples=n_samples,
+                prior=prior,
             )
             parts.append([np.asarray(x)[:n] for x in found])
         except jax.errors.JaxRuntimeError as fault:

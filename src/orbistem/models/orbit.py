@@ -18,6 +18,7 @@ from orbistem.harmonics.count_nodes import CountNodes
 from orbistem.harmonics.steerable_pca import SteerableBasis
 from orbistem.models.angle import Orders, make_orders
 from orbistem.models.counting import Counting
+from orbistem.models.empirical import around
 from orbistem.models.infer import encode_batch, infer_all
 from orbistem.models.orbit_vae import OrbitNet, OrbitOptions, make_net
 from orbistem.models.protocol import Encoding, TrainingReport
@@ -130,6 +131,7 @@ class OrbitVAE:
         self._orders = orders
         self._eigenvalue = eigenvalue
         self._options = options
+        self._prior = around(library, frame.matrix, frame.activity)
 
     @property
     def latent_dim(self) -> int:
@@ -275,6 +277,7 @@ class OrbitVAE:
             self._orders,
             steps=self._options.refine_steps,
             n_samples=self._options.samples,
+            prior=self._prior,
         )
 
     # ---------------------------------------------------------------- storage

@@ -2,7 +2,9 @@
 
 The encoder amortises; the refinement asks the decoder itself. Damping: Levenberg (1944), Marquardt
 (1963). The samples are drawn from the Gaussian at the refined point and weighted by the exact marginal
-likelihood over the angle (self-normalised importance sampling).
+likelihood over the angle (self-normalised importance sampling). With an empirical prior its most likely nodes
+are further samples, weighted by the balance heuristic (Veach & Guibas 1995, section 3): they stand for what
+one Gaussian does not cover.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ from orbistem.models.angle import (
     turn_overlap,
 )
 from orbistem.models.counting import Counting
+from orbistem.models.empirical import Prior, log_density
 from orbistem.models.layers import Decoder
 from orbistem.models.orbit_vae import turn_pairs
 from orbistem.models.turns import ANY_TURN, Turns, mirror_pairs
@@ -148,8 +151,13 @@ def sample_posterior(
     n_angles: int,
     key: PRNGKeyArray,
     turns: Turns = ANY_TURN,
+    prior: Prior | None = None,
+    likely: Float[Array, "node n d"] | None = None,
 ) -> Posterior:
-    """Weighted samples of z around the refined point, the angle and the mirror integrated exactly."""
+    """Weighted samples of z around the refined point, the angle and the mirror integrated exactly.
+
+    prior: density of z, standard normal if None; likely: its nodes that fit each pattern best.
+    """
     d = refined.z.shape[1]
     n_angles = turns.count(n_angles)
     sigma = jnp.sqrt(1 + model_error)[None, :, None]
@@ -168,6 +176,9 @@ def sample_posterior(
     draws = jax.random.normal(
         key, (n_samples, 1, d)
     )  # the same for all, so that nothing depends on the batch
+    samples = refined.z[None] + jnp.einsum("nij,sj->sni", factor, draws[:, 0])
+    if likely is not None:
+        samples = jnp.concatenate([samples, likely])
     member = jnp.asarray(orders.member).T
 
     def view(pattern: Array, template: Array, start: Array) -> tuple[Array, Array, Array]:
@@ -187,8 +198,15 @@ def sample_posterior(
         field = correlation(turn_overlap(inner, start, orders), orders, n_angles)
         return log_p, turned, field - inner.total[:, None] / 2
 
-    def one(draw: Array) -> tuple[Array, ...]:
-        z = refined.z + jnp.einsum("nij,j->ni", factor, draw[0])
+    def log_sampled(z: Array) -> Array:
+        """Log density with which z is a sample, times their number."""
+        step = jax.scipy.linalg.solve_triangular(factor, (z - refined.z)[..., None], lower=True)[..., 0]
+        own = float(np.log(n_samples)) - 0.5 * jnp.sum(step * step, axis=-1) - half_log_det
+        if prior is None or likely is None:
+            return own
+        return jnp.logaddexp(own, float(np.log(prior.nodes.shape[0])) + log_density(prior, z))
+
+    def one(z: Array) -> tuple[Array, ...]:
         template = decoder(z)
         log_p, turned, field = view(a, template, refined.angle)
         odds, other_field = jnp.full_like(log_p, jnp.inf), field
@@ -199,12 +217,13 @@ def sample_posterior(
             share = jax.nn.sigmoid(odds)[:, None, None]
             turned = share * turned + (1 - share) * other_turned
             log_p = jnp.logaddexp(log_p, other_p) - float(np.log(2))
-        log_ratio = log_p - constant - 0.5 * jnp.sum(z * z - draw * draw, axis=-1) + half_log_det
+        before = -0.5 * jnp.sum(z * z, axis=-1) if prior is None else log_density(prior, z)
+        log_ratio = log_p - constant + before - log_sampled(z)
         shift = (log_ratio - log_p)[:, None]
         power = jnp.sum(counting.mean(template) ** 2, axis=-1)
         return log_ratio, z, turned, power, field + shift, odds, other_field + shift
 
-    log_weight, z, turned, power, field, odds, other_field = jax.lax.map(one, draws)
+    log_weight, z, turned, power, field, odds, other_field = jax.lax.map(one, samples)
     weight = jax.nn.softmax(log_weight, axis=0)
     mean = jnp.einsum("sn,snd->nd", weight, z)
     apart = z - mean[None]
@@ -213,10 +232,10 @@ def sample_posterior(
     return Posterior(
         mean=mean,
         covariance=spread,
-        evidence=jax.nn.logsumexp(log_weight, axis=0) - float(np.log(n_samples)),
+        evidence=jax.nn.logsumexp(log_weight, axis=0),
         pattern=jnp.einsum("sn,snkc->nkc", weight, turned),
         power=jnp.einsum("sn,snk->nk", weight, power),
-        effective=1 / jnp.sum(weight**2, axis=0) / n_samples,
+        effective=1 / jnp.sum(weight**2, axis=0) / len(samples),
         angle_field=jax.nn.logsumexp(field, axis=0),
         hand_odds=both[0] - both[1],
         other_angle=other_angle,
