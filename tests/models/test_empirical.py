@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from orbistem.models.empirical import BROAD_SHARE, around, log_density
+from orbistem.models.empirical import BROAD_SHARE, MOST_LIKELY, around, log_density
 
 ACTIVITY = np.array([10.0, 3.0])
 
@@ -50,7 +50,7 @@ def test_broad_posteriors_get_more_nodes() -> None:
     assert sharp is not None
     assert broad is not None
     assert sharp.likely == 64
-    assert broad.likely == 200
+    assert broad.likely == len(broad.nodes) == MOST_LIKELY
 
 
 def test_few_nodes_keep_the_standard_normal() -> None:

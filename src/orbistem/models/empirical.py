@@ -18,8 +18,9 @@ BROAD_SHARE = 0.05
 LEAST_WIDTH = 0.7
 """Width of the Gaussians in median posterior sd; 0.5 and 0.8 give the same evidence within 0.05 nats."""
 NEIGHBOUR = 3
-LEAST_LIKELY, LIKELY_EXCESS, LIKELY_STEP = 32, 6.0, 32
-"""Nodes that are samples of a posterior: six times those within one sd, 32 or more, in steps of 32."""
+LIKELY_STEP, MOST_LIKELY, LIKELY_EXCESS = 32, 96, 6.0
+"""Nodes that are samples of a posterior: six times those within one sd, 32, 64 or 96; where that would be
+more, there are fewer nodes."""
 
 
 class Prior(eqx.Module):
@@ -59,15 +60,19 @@ def around(nodes: np.ndarray, matrix: np.ndarray, activity: np.ndarray) -> Prior
 
     if len(nodes) < 8:
         return None
+    share = float(
+        np.prod(1 / np.maximum(activity, 1.0))
+    )  # of the nodes, within one sd of a pattern's latents
+    enough = max(MOST_LIKELY, int(MOST_LIKELY / (LIKELY_EXCESS * share)))
+    if enough < len(nodes):
+        nodes = nodes[np.linspace(0, len(nodes) - 1, enough).astype(int)]
+    likely = LIKELY_STEP * int(np.ceil(LIKELY_EXCESS * share * len(nodes) / LIKELY_STEP))
+    likely = min(max(likely, LIKELY_STEP), MOST_LIKELY, len(nodes))
     scaled = np.asarray(nodes, np.float64) @ matrix
     apart = np.median(cKDTree(scaled).query(scaled, k=NEIGHBOUR + 1)[0][:, NEIGHBOUR])
     width = max(LEAST_WIDTH, float(apart))
     precision = matrix @ matrix.T / width**2
-    within = len(nodes) * float(np.prod(1 / np.maximum(activity, 1.0)))
-    likely = LIKELY_STEP * int(np.ceil(max(LIKELY_EXCESS * within, LEAST_LIKELY) / LIKELY_STEP))
-    return Prior(
-        jnp.asarray(nodes, jnp.float32), jnp.asarray(precision, jnp.float32), min(likely, len(nodes))
-    )
+    return Prior(jnp.asarray(nodes, jnp.float32), jnp.asarray(precision, jnp.float32), likely)
 
 
 def log_density(prior: Prior, z: Float[Array, "n d"]) -> Float[Array, " n"]:

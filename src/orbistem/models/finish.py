@@ -133,7 +133,7 @@ def latent_frame(z: np.ndarray, covariance: np.ndarray) -> LatentFrame:
     noise = np.median(covariance, axis=0)
     noise = (noise + noise.T) / 2
     level, axes = np.linalg.eigh(noise)
-    noise = (axes * np.maximum(level, 1e-10)) @ axes.T
+    noise = (axes * np.maximum(level, 1e-6 * level.max() + 1e-12)) @ axes.T
     values, matrix = eigh(spread, noise)
     values, matrix = values[::-1], matrix[:, ::-1]
     y = (z - centre) @ matrix

@@ -229,13 +229,15 @@ def sample_posterior(
     apart = z - mean[None]
     both = [jax.nn.logsumexp(log_weight + jax.nn.log_sigmoid(way * odds), axis=0) for way in (1, -1)]
     spread = jnp.einsum("sn,sni,snj->nij", weight, apart, apart)
+    few = jnp.sum(weight**2, axis=0)  # a sample covariance is too small by this share
+    spread = spread + few[:, None, None] * covariance / PROPOSAL_WIDTH**2
     return Posterior(
         mean=mean,
         covariance=spread,
         evidence=jax.nn.logsumexp(log_weight, axis=0),
         pattern=jnp.einsum("sn,snkc->nkc", weight, turned),
         power=jnp.einsum("sn,snk->nk", weight, power),
-        effective=1 / jnp.sum(weight**2, axis=0) / len(samples),
+        effective=1 / few / len(samples),
         angle_field=jax.nn.logsumexp(field, axis=0),
         hand_odds=both[0] - both[1],
         other_angle=other_angle,
