@@ -60,13 +60,11 @@ def around(nodes: np.ndarray, matrix: np.ndarray, activity: np.ndarray) -> Prior
 
     if len(nodes) < 8:
         return None
-    share = float(
-        np.prod(1 / np.maximum(activity, 1.0))
-    )  # of the nodes, within one sd of a pattern's latents
-    enough = max(MOST_LIKELY, int(MOST_LIKELY / (LIKELY_EXCESS * share)))
+    within = float(np.prod(1 / np.maximum(activity, 1.0)))  # share of the nodes within one sd of a pattern
+    enough = max(MOST_LIKELY, int(MOST_LIKELY / (LIKELY_EXCESS * within)))
     if enough < len(nodes):
         nodes = nodes[np.linspace(0, len(nodes) - 1, enough).astype(int)]
-    likely = LIKELY_STEP * int(np.ceil(LIKELY_EXCESS * share * len(nodes) / LIKELY_STEP))
+    likely = LIKELY_STEP * int(np.ceil(LIKELY_EXCESS * within * len(nodes) / LIKELY_STEP))
     likely = min(max(likely, LIKELY_STEP), MOST_LIKELY, len(nodes))
     scaled = np.asarray(nodes, np.float64) @ matrix
     apart = np.median(cKDTree(scaled).query(scaled, k=NEIGHBOUR + 1)[0][:, NEIGHBOUR])

@@ -155,24 +155,22 @@ def _titanate(variant: Variant, *, extent: float) -> Specimen:
     return structures.strontium_titanate(extent=extent, thickness=_thick(variant), polar_shift=(x, y))
 
 
+def _titanate_recipe(name: str, title: str, variant: Variant) -> Recipe:
+    return Recipe(
+        name=name,
+        title=title,
+        build=partial(_titanate, variant),
+        optics=OPTICS,
+        samples_per_pixel=SAMPLES_PER_PIXEL,
+        build_variant=_titanate,
+        variant=variant,
+    )
+
+
 BULK: tuple[Recipe, ...] = (
     *(recipe for material in MATERIALS for direction in BUILD for recipe in _along(material, direction)),
-    Recipe(
-        name="srtio3",
-        title="SrTiO3 along [001], cubic, 5 nm thick",
-        build=partial(_titanate, WHOLE),
-        optics=OPTICS,
-        samples_per_pixel=SAMPLES_PER_PIXEL,
-        build_variant=_titanate,
-        variant=WHOLE,
-    ),
-    Recipe(
-        name="srtio3-polar",
-        title="SrTiO3 along [001], titanium moved by 10 pm along x, 5 nm thick",
-        build=partial(_titanate, POLAR),
-        optics=OPTICS,
-        samples_per_pixel=SAMPLES_PER_PIXEL,
-        build_variant=_titanate,
-        variant=POLAR,
+    _titanate_recipe("srtio3", "SrTiO3 along [001], cubic, 5 nm thick", WHOLE),
+    _titanate_recipe(
+        "srtio3-polar", "SrTiO3 along [001], titanium moved by 10 pm along x, 5 nm thick", POLAR
     ),
 )
