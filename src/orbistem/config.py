@@ -88,6 +88,9 @@ class PrepareOptions:
     scan_rotation_deg
         Azimuth of the scan's +x axis in the detector's axes, degrees, for maps in the axes of the scan; None:
         found from the centres of mass, where they tell.
+    scan_mirrored
+        Whether one axis of the scan is inverted against the detector's: its +y then lies 90° before its +x.
+        None: found from the centres of mass, where they tell.
     reference
         Region y0, y1, x0, x1 (ends excluded) that `orientation` and `broken` are measured against.
     reference_name
@@ -100,6 +103,7 @@ class PrepareOptions:
     normalise: Literal["none", "total"] = "none"
     background: str | None = None
     scan_rotation_deg: float | None = None
+    scan_mirrored: bool | None = None
     reference: tuple[int, int, int, int] | None = None
     reference_name: str | None = None
 

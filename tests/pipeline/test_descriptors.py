@@ -121,6 +121,27 @@ def test_a_given_rotation_wins_and_what_was_found_stands_beside_it():
     assert "-30° was given" in frame.words[0]
 
 
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_a_given_hand_wins_and_the_rotation_is_found_for_it(mirrored):
+    scan = attracting(20.0, mirrored=mirrored)
+    prepared = prepared_of(scan)
+    same = find_scan_frame(scan, prepared, scan_rotation_deg=None, scan_mirrored=mirrored)
+    assert np.rad2deg(same.found_rad) == pytest.approx(20, abs=2)
+    assert "unlike" not in same.words[0]
+    other = find_scan_frame(scan, prepared, scan_rotation_deg=35.0, scan_mirrored=not mirrored)
+    assert other.mirrored is not mirrored
+    attributes = other.attributes()
+    assert attributes["scan_mirrored"] == (not mirrored)
+    assert attributes["scan_mirrored_given"] == 1
+    assert attributes["scan_mirrored_found"] == mirrored
+    y, x = other.vector(np.array(0.0), np.array(1.0))  # the detector's +x
+    assert np.arctan2(y, x) % (2 * np.pi) == pytest.approx(float(other.azimuth(np.array(0.0))))
+    with_neither_rotation = find_scan_frame(
+        scan, prepared, scan_rotation_deg=None, scan_mirrored=not mirrored
+    )
+    assert not with_neither_rotation.known  # with the wrong hand no rotation takes the curl away
+
+
 def test_without_sources_the_scan_has_no_frame(rng):
     frames = rng.poisson(50, (9, 9, 24, 24)).astype(np.uint16)
     scan = Scan.from_array(frames)

@@ -36,6 +36,28 @@ def test_decode_takes_what_encode_returns(real_run):
     np.testing.assert_allclose(decoded.sum(axis=(1, 2)), frames.sum(axis=(1, 2)), rtol=0.05)
 
 
+def test_with_a_polar_zero_patterns_are_decoded_as_before_and_storage_keeps_it(real_run, tmp_path):
+    """Angles count from each template's own direction, decode undoes it, files say it."""
+    from orbistem.result import TrainedModel
+
+    scan, result = real_run
+    frames = np.asarray(scan.patterns).reshape(-1, 32, 32)
+    polar = result.model.with_angle_zero("polar")
+    before, after = result.model.encode(frames), polar.encode(frames)
+    np.testing.assert_array_equal(before.z, after.z)
+    assert np.abs(np.exp(1j * (after.angle - before.angle)) - 1).max() > 0.1  # another zero indeed
+    np.testing.assert_allclose(
+        polar.decode(after.z, after.angle), result.model.decode(before.z, before.angle), rtol=1e-3, atol=0.05
+    )
+    own = polar.own_turn(after.z, after.angle)
+    np.testing.assert_allclose(np.exp(1j * own), np.exp(1j * before.angle.astype(float)), atol=1e-4)
+    polar.save(tmp_path / "model")
+    again = TrainedModel.load(tmp_path / "model").encode(frames)
+    np.testing.assert_allclose(np.exp(1j * again.angle), np.exp(1j * after.angle), atol=1e-4)
+    free = polar.with_angle_zero("free").encode(frames)
+    np.testing.assert_allclose(np.exp(1j * free.angle), np.exp(1j * before.angle), atol=1e-5)
+
+
 def test_encode_gives_nan_for_what_is_not_usable(real_run):
     scan, result = real_run
     frames = np.asarray(scan.patterns, np.float32).reshape(-1, 32, 32)[:5].copy()

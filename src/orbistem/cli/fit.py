@@ -15,6 +15,7 @@ from orbistem.cli.options import (
     FileOptions,
     OutputFolder,
     Overwrite,
+    ScanMirrored,
     ScanRotation,
     SourceFile,
     open_with,
@@ -48,6 +49,14 @@ def fit_command(
         typer.Option(
             help="What makes patterns the same site. SO2 (default): any turn; O2: mirrors too; C2, C3, C4, "
             "C6: turns by 360°/n only; D2, D3, D4, D6: these and mirrors."
+        ),
+    ] = None,
+    angle_zero: Annotated[
+        str | None,
+        typer.Option(
+            help="Where the angle of a site is zero: free (default), as training left it; polar, where the "
+            "site points along +kx, so that the angle is the direction of a polar site.",
+            metavar="free|polar",
         ),
     ] = None,
     background: Annotated[
@@ -93,6 +102,7 @@ def fit_command(
         ),
     ] = None,
     scan_rotation: ScanRotation = None,
+    scan_mirrored: ScanMirrored = None,
     seed: Annotated[int | None, typer.Option(help="Seed of all that is random (default 0).")] = None,
 ) -> None:
     """Analyse a scan: maps, model and report in DIR."""
@@ -107,6 +117,7 @@ def fit_command(
         options,
         latent_dim=latent_dim,
         group=group,
+        angle_zero=angle_zero,
         background=background,
         whiten=whiten,
         normalise=normalise,
@@ -116,6 +127,7 @@ def fit_command(
         reference=reference,
         classes=classes,
         scan_rotation=scan_rotation,
+        scan_mirrored=scan_mirrored,
         seed=seed,
     )
     options = with_places(options, at=None, region=None, check_instrument=check_instrument)
@@ -187,6 +199,7 @@ def _with_fit_options(
     *,
     latent_dim: int | None,
     group: str | None,
+    angle_zero: str | None,
     background: str | None,
     whiten: str | None,
     normalise: str | None,
@@ -196,12 +209,15 @@ def _with_fit_options(
     reference: str | None,
     classes: str | None,
     scan_rotation: float | None,
+    scan_mirrored: bool | None,
     seed: int | None,
 ) -> FitConfig:
     from orbistem.groups import Group
 
     if group is not None:
         options = options.replace(model=replace(options.model, group=Group.from_name(group).name))
+    if angle_zero is not None:
+        options = options.replace(model=replace(options.model, angle_zero=_angle_zero(angle_zero)))
     if latent_dim is not None:
         net = replace(options.model.net, latent_dim=latent_dim)
         options = options.replace(model=replace(options.model, net=net))
@@ -213,6 +229,7 @@ def _with_fit_options(
         centre=centre,
         reference=reference,
         scan_rotation=scan_rotation,
+        scan_mirrored=scan_mirrored,
     )
     if classes is not None:
         options = options.replace(classes=replace(options.classes, **_classes(classes)))
@@ -232,6 +249,7 @@ def with_prepare_options(
     centre: str | None,
     reference: str | None,
     scan_rotation: float | None,
+    scan_mirrored: bool | None,
 ) -> FitConfig:
     """The configuration with what was given about the steps before the model."""
     from orbistem.errors import OptionError
@@ -242,6 +260,7 @@ def with_prepare_options(
         "normalise": normalise,
         "centre_px": None if centre is None else parse_numbers("centre", centre, (2,), float),
         "scan_rotation_deg": scan_rotation,
+        "scan_mirrored": scan_mirrored,
     } | _reference(reference)
     if background in BACKGROUNDS:
         model["background"] = background
@@ -267,6 +286,11 @@ def _classes(text: str) -> dict[str, Any]:
 
         raise OptionError(f"classes: want a number, auto or none, got {text!r}; correct it")
     return {"auto": False, "number": int(text)}
+
+
+def _angle_zero(text: str) -> Any:
+    """A known name; other ones are refused by the options themselves."""
+    return text
 
 
 def _descan(text: str) -> Any:

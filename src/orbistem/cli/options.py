@@ -38,6 +38,15 @@ ScanRotation = Annotated[
     ),
 ]
 
+ScanMirrored = Annotated[
+    bool | None,
+    typer.Option(
+        "--scan-mirrored/--no-scan-mirrored",
+        help="Whether one axis of the scan is inverted against the detector's; default: found.",
+        show_default=False,
+    ),
+]
+
 At = Annotated[
     list[str] | None,
     typer.Option(

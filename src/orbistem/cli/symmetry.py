@@ -16,6 +16,7 @@ from orbistem.cli.options import (
     OutputFolder,
     Overwrite,
     Region,
+    ScanMirrored,
     ScanRotation,
     SourceFile,
     open_with,
@@ -60,6 +61,7 @@ def symmetry_command(
     region: Region = None,
     check_instrument: CheckInstrument = None,
     scan_rotation: ScanRotation = None,
+    scan_mirrored: ScanMirrored = None,
 ) -> None:
     """Measure the symmetry of every pattern, without training: maps and report in DIR."""
     from orbistem.config import FitConfig
@@ -77,6 +79,7 @@ def symmetry_command(
         centre=centre,
         reference=reference,
         scan_rotation=scan_rotation,
+        scan_mirrored=scan_mirrored,
     )
     options = with_places(options, at=at, region=region, check_instrument=check_instrument)
     recover(output)

@@ -11,6 +11,7 @@ __all__ = [
     "INFER_ANGLES",
     "ORDERS_TESTED",
     "TEMPLATE_SLACK",
+    "UNKNOWN_SD",
     "angle_summary",
     "hand_summary",
     "orders_held",
@@ -31,6 +32,10 @@ DEPTH_SHARE = 0.1
 """Peaks that differ by more than this share of the depth of the valleys are not equal, however deep."""
 TEMPLATE_SLACK = 2.0
 """The correlation of a template with itself drops by twice what the noise parts the peaks."""
+
+
+UNKNOWN_SD = float(np.pi / np.sqrt(3.0))
+"""Standard deviation of an angle of which nothing is known, rad."""
 
 
 def orders_held(field: Array, *, slack: float = 1.0) -> Array:
@@ -90,8 +95,7 @@ def angle_summary(
     wide_sd = jnp.where(bend > 0, spacing * jax.lax.rsqrt(jnp.maximum(bend, 1e-9)), jnp.inf)
     sd = jnp.where(wide, jnp.maximum(wide_sd, spacing), narrow_sd)
     flat = peak - jnp.min(shifted, axis=-1) < CLAIM_NATS
-    unknown = jnp.pi / jnp.sqrt(3.0)
-    sd = jnp.where(flat, unknown, jnp.minimum(sd, unknown))
+    sd = jnp.where(flat, UNKNOWN_SD, jnp.minimum(sd, UNKNOWN_SD))
     held = orders_held(field) & symmetric
     order = jnp.max(jnp.where(held, jnp.asarray(ORDERS_TESTED), 1), axis=-1)
     return angle, sd, jnp.where(flat, 0, order)
@@ -128,7 +132,7 @@ def turn_summary(field: Array, start: Array) -> tuple[Array, Array, Array]:
     period = 2 * jnp.pi / order.astype(field.dtype)[:, None]
     apart = jnp.mod(step + period / 2, period) - period / 2
     square = jnp.sum(jax.nn.softmax(shifted, axis=-1) * apart**2, axis=-1)
-    return angle, jnp.minimum(jnp.sqrt(square), jnp.pi / jnp.sqrt(3.0)), order
+    return angle, jnp.minimum(jnp.sqrt(square), UNKNOWN_SD), order
 
 
 def hand_summary(odds: Array, unlike: Array) -> Array:

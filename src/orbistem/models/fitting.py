@@ -16,6 +16,7 @@ from orbistem.groups import Group
 from orbistem.harmonics.count_nodes import CountNodes
 from orbistem.harmonics.steerable_pca import FAINT_SIGNAL, SteerableBasis
 from orbistem.models.angle import Orders, make_orders
+from orbistem.models.angle_zero import find_angle_zero
 from orbistem.models.checkpoint import load_done, load_state, save_done, save_state
 from orbistem.models.counting import Counting
 from orbistem.models.finish import agree, finish
@@ -135,6 +136,8 @@ def fit_orbit_vae(
         )
         for outcome in (winner, alike[0])
     )
+    if options.angle_zero == "polar":
+        model = model.with_zero(find_angle_zero(basis))
     agreement = agree(model, other, data.pairs)
     problem = _problem(model)
     report = TrainingReport(
@@ -147,7 +150,10 @@ def fit_orbit_vae(
         restarts=tuple(o.restart for o in reversed(ranked)),
         agreement=agreement,
         problem=problem,
-        words=_words(model, scouts, mains, winner, agreement, time.perf_counter() - began),
+        words=(
+            *_words(model, scouts, mains, winner, agreement, time.perf_counter() - began),
+            *_zero_words(model, options),
+        ),
     )
     return model, report
 
@@ -349,6 +355,20 @@ def _problem(model: OrbitVAE) -> str | None:
     return (
         "no latent rises above its own uncertainty: at this dose the patterns show no structure that "
         "repeats up to a turn; bin the scan, raise the dose, or check the centre"
+    )
+
+
+def _zero_words(model: OrbitVAE, options: OrbitVAEOptions) -> tuple[str, ...]:
+    if options.angle_zero != "polar":
+        return ()
+    if model.zero is None:
+        return (
+            "no pattern shows a polar direction above the noise (order 1), so the zero of the angle was left "
+            "free",
+        )
+    return (
+        "the angle is the direction in which a site is polar (its order 1); where a site is not, angle_sd is "
+        "large, up to 1.81 rad where nothing is known",
     )
 
 

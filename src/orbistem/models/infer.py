@@ -15,11 +15,13 @@ from orbistem.models.angle import Orders, best_angle, correlation, overlap, turn
 from orbistem.models.angle_summary import (
     INFER_ANGLES,
     TEMPLATE_SLACK,
+    UNKNOWN_SD,
     angle_summary,
     hand_summary,
     orders_held,
     turn_summary,
 )
+from orbistem.models.angle_zero import AngleZero, direction_sd, polar_azimuth
 from orbistem.models.empirical import Prior
 from orbistem.models.orbit_vae import OrbitNet, centred, encode_raw
 from orbistem.models.refine import Refined, refine, sample_posterior
@@ -66,6 +68,7 @@ def infer_batch(
     steps: int,
     n_samples: int,
     prior: Prior | None = None,
+    zero: AngleZero | None = None,
 ) -> Inferred:
     """Full inference for one batch.
 
@@ -80,6 +83,8 @@ def infer_batch(
         Latent vectors spread over the scan, (entry, d).
     prior
         Where the latents of the scan lie; None: a standard normal.
+    zero
+        Of which zero of the angle `angle_sd` and `angle_order` speak; `angle` keeps that of training.
     """
     a = centred(net, a)
     turns = net.turns
@@ -102,24 +107,31 @@ def infer_batch(
         turns=turns,
         prior=prior,
         likely=likely,
+        zero=zero,
     )
     template = net.counting.mean(net.decoder(refined.z))
     plain = overlap(a, template, orders)
     turned = turn_overlap(plain, refined.angle, orders)
     misfit = plain.total - 2 * jnp.sum(turned.re, axis=-1)
-    narrow_sd = jnp.sqrt(jnp.maximum(jnp.linalg.inv(refined.curvature)[:, -1, -1], 0.0))
+    covariance = jnp.linalg.inv(refined.curvature)
+    narrow_sd = jnp.sqrt(jnp.maximum(covariance[:, -1, -1], 0.0))
     start, field, odds = refined.angle, posterior.angle_field, posterior.hand_odds
+    direction = posterior.direction
     pattern = posterior.pattern
     if turns.mirrors:
         other = odds < 0
         start = jnp.where(other, posterior.other_angle, start)
         field = jnp.where(other[:, None], posterior.other_field, field)
+        direction = jnp.where(other[:, None], posterior.other_direction, direction)
         pattern = _viewed(pattern, mirrored, orders, turns)
     scaled = template * jax.lax.rsqrt(1 + model_error)[None, :, None]
     if turns.free:
         with_itself = overlap(scaled, scaled, orders)
         symmetric = orders_held(correlation(with_itself, orders, INFER_ANGLES), slack=TEMPLATE_SLACK)
         angle, sd, order = angle_summary(field, start, narrow_sd, symmetric)
+        if zero is not None:
+            sd = direction_sd(direction, _azimuth_slope(net, refined.z, zero), covariance)
+            order = jnp.where(sd < UNKNOWN_SD, order, 0)
     else:
         angle, sd, order = turn_summary(field, start)
     handedness = jnp.ones_like(angle)
@@ -140,6 +152,16 @@ def infer_batch(
         posterior.power,
         handedness,
     )
+
+
+def _azimuth_slope(net: OrbitNet, z: Array, zero: AngleZero) -> Array:
+    """Change of the azimuth in which templates point with z, (n, d)."""
+
+    def one(z1: Array) -> Array:
+        return polar_azimuth(net.counting.mean(net.decoder(z1[None])), zero)[0]
+
+    slope: Array = jax.vmap(jax.jacfwd(one))(z)
+    return slope
 
 
 def _unlike_its_mirror_image(template: Array, orders: Orders, turns: Turns) -> Array:
@@ -263,6 +285,7 @@ def infer_all(
     batch: int = 256,
     seed: int = 0,
     prior: Prior | None = None,
+    zero: AngleZero | None = None,
 ) -> dict[str, np.ndarray]:
     """Inference for any number of patterns, in batches of one compiled shape.
 
@@ -289,6 +312,7 @@ def infer_all(
                 steps=steps,
                 n_samples=n_samples,
                 prior=prior,
+                zero=zero,
             )
             parts.append([np.asarray(x)[:n] for x in found])
         except jax.errors.JaxRuntimeError as fault:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,6 +17,13 @@ from orbistem.groups import Group, GroupName
 from orbistem.harmonics.count_nodes import CountNodes
 from orbistem.harmonics.steerable_pca import SteerableBasis
 from orbistem.models.angle import Orders, make_orders
+from orbistem.models.angle_zero import (
+    AngleZero,
+    AngleZeroName,
+    polar_azimuth,
+    require_angle_zero,
+    stored_angle_zero,
+)
 from orbistem.models.counting import Counting
 from orbistem.models.empirical import around
 from orbistem.models.infer import encode_batch, infer_all
@@ -64,6 +71,9 @@ class OrbitVAEOptions:
         "C6", turned by multiples of 2π/n only; "D2" to "D6", these and the mirrors of one line.
     mirror_line_deg
         Azimuth of a mirror line of "D2" to "D6" on the detector, degrees; None: found.
+    angle_zero
+        Where the angle of a site is zero: "free", as training left it; "polar", where its order 1 points
+        along +kx, so that the angle is the direction of a polar site. For "SO2" and "O2".
     """
 
     background: Background = "learned"
@@ -76,6 +86,7 @@ class OrbitVAEOptions:
     samples: int = 32
     group: GroupName = "SO2"
     mirror_line_deg: float | None = None
+    angle_zero: AngleZeroName = "free"
 
     def __post_init__(self) -> None:
         group = Group.from_name(self.group)
@@ -84,6 +95,7 @@ class OrbitVAEOptions:
                 f"mirrored: want false where the group is {group.name}, whose mirror images lie at unknown "
                 "angles; leave it out"
             )
+        require_angle_zero(self.angle_zero, group)
         if self.restarts < 0:
             raise OptionError(f"restarts: want 0 or more, got {self.restarts}; 0 settles it")
         if self.scout_steps < 1:
@@ -123,6 +135,7 @@ class OrbitVAE:
         orders: Orders,
         eigenvalue: np.ndarray,
         options: OrbitVAEOptions,
+        zero: AngleZero | None = None,
     ) -> None:
         self._net = net
         self._model_error = model_error
@@ -131,6 +144,7 @@ class OrbitVAE:
         self._orders = orders
         self._eigenvalue = eigenvalue
         self._options = options
+        self._zero = zero
         self._prior = around(library, frame.matrix, frame.activity)
 
     @property
@@ -200,18 +214,20 @@ class OrbitVAE:
         """Latents, angle and evidence of coefficients (n, k)."""
         found = self._infer(coefficients)
         matrix = self._frame.matrix
-        z = (found["z"] - self._frame.centre) @ matrix
+        z = ((found["z"] - self._frame.centre) @ matrix).astype(np.float32)
+        hand = found["handedness"].astype(np.float32) if self._net.turns.mirrors else None
+        angle = found["angle"] + self.zero_of(z, hand)
         variance = np.einsum("nij,ik,jk->nk", found["covariance"], matrix, matrix)
         freedom = float(self._orders.freedom.sum()) - self.latent_dim - 1
         return Encoding(
-            z=z.astype(np.float32),
+            z=z,
             z_sd=np.sqrt(np.maximum(variance, 0)).astype(np.float32),
-            angle=np.mod(found["angle"], 2 * np.pi).astype(np.float32),
+            angle=np.mod(angle, 2 * np.pi).astype(np.float32),
             angle_sd=found["angle_sd"].astype(np.float32),
             angle_order=found["angle_order"].astype(np.int32),
             evidence=found["evidence"].astype(np.float32),
             residual=(found["misfit"] / max(freedom, 1.0)).astype(np.float32),
-            handedness=found["handedness"].astype(np.float32) if self._net.turns.mirrors else None,
+            handedness=hand,
         )
 
     def decode(self, z: np.ndarray, angle: np.ndarray, handedness: np.ndarray | None = None) -> np.ndarray:
@@ -219,17 +235,51 @@ class OrbitVAE:
 
         Where the handedness (n,) is below 0, the template is mirrored (ky → -ky) before it is turned.
         """
+        template = self._template(z)
+        upright = template[..., 0] + 1j * template[..., 1]
+        if handedness is not None:
+            upright = np.where(np.asarray(handedness)[:, None] < 0, upright.conj(), upright)
+        turn = np.asarray(angle) - self.zero_of(z, handedness)
+        turned = upright * np.exp(-1j * turn[:, None] * self._orders.of)
+        return np.asarray(turned + self.offset, dtype=np.complex64)
+
+    def zero_of(self, z: np.ndarray, handedness: np.ndarray | None = None) -> np.ndarray:
+        """Angle of the templates of latents (n, latent_dim) as training left them, (n,) rad.
+
+        Subtracted from `angle`, it leaves the turn of the pattern against that template, which the read-out,
+        class averages and comparisons between positions of equal latents go by. 0 where the zero is free.
+        """
+        if self._zero is None:
+            return np.zeros(len(np.atleast_2d(z)))
+        azimuth = np.asarray(polar_azimuth(jnp.asarray(self._template(z)), self._zero), np.float64)
+        return azimuth if handedness is None else np.where(np.asarray(handedness) < 0, -azimuth, azimuth)
+
+    def with_zero(self, zero: AngleZero | None) -> OrbitVAE:
+        """The same model with another zero of the angle; None: as training left it."""
+        name: AngleZeroName = "free" if zero is None else "polar"
+        return OrbitVAE(
+            self._net,
+            model_error=self._model_error,
+            library=self._library,
+            frame=self._frame,
+            orders=self._orders,
+            eigenvalue=self._eigenvalue,
+            options=replace(self._options, angle_zero=name),
+            zero=zero,
+        )
+
+    @property
+    def zero(self) -> AngleZero | None:
+        """Zero of the angle; None: as training left it."""
+        return self._zero
+
+    def _template(self, z: np.ndarray) -> np.ndarray:
+        """Templates of latents (n, latent_dim) as training left them: (n, k, 2)."""
         z = np.atleast_2d(np.asarray(z, dtype=np.float64))
         if z.shape[1] != self.latent_dim:
             raise ShapeError(f"z: want (n, {self.latent_dim}), got {z.shape}")
         inner = z @ self._frame.inverse + self._frame.centre
-        natural = self._net.decoder(jnp.asarray(inner, jnp.float32))
-        template = np.asarray(self._net.counting.mean(natural))
-        upright = template[..., 0] + 1j * template[..., 1]
-        if handedness is not None:
-            upright = np.where(np.asarray(handedness)[:, None] < 0, upright.conj(), upright)
-        turned = upright * np.exp(-1j * np.asarray(angle)[:, None] * self._orders.of)
-        return np.asarray(turned + self.offset, dtype=np.complex64)
+        return np.asarray(self._net.counting.mean(self._net.decoder(jnp.asarray(inner, jnp.float32))))
 
     def features(self, z: np.ndarray) -> np.ndarray:
         """Last hidden layer of the decoder at latents (n, latent_dim): (n, hidden), float64."""
@@ -278,6 +328,7 @@ class OrbitVAE:
             steps=self._options.refine_steps,
             n_samples=self._options.samples,
             prior=self._prior,
+            zero=self._zero,
         )
 
     # ---------------------------------------------------------------- storage
@@ -298,7 +349,8 @@ class OrbitVAE:
             "counting.waves": np.asarray(counting.waves),
             "counting.electrons": np.asarray(counting.electrons),
         }
-        return arrays, {"options": asdict(self._options), "mirror_rad": self._net.turns.mirror_rad}
+        values = {"options": asdict(self._options), "mirror_rad": self._net.turns.mirror_rad}
+        return arrays, values | ({} if self._zero is None else {"zero": asdict(self._zero)})
 
     @classmethod
     def from_state(cls, arrays: dict[str, np.ndarray], values: dict[str, Any]) -> OrbitVAE:
@@ -343,6 +395,7 @@ class OrbitVAE:
             orders=orders,
             eigenvalue=arrays["eigenvalue"],
             options=options,
+            zero=stored_angle_zero(values.get("zero"), orders),
         )
 
 

@@ -9,7 +9,7 @@ one Gaussian does not cover.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -26,6 +26,7 @@ from orbistem.models.angle import (
     posterior_waves,
     turn_overlap,
 )
+from orbistem.models.angle_zero import AngleZero, polar_azimuth
 from orbistem.models.counting import Counting
 from orbistem.models.empirical import Prior, log_density
 from orbistem.models.layers import Decoder
@@ -137,6 +138,8 @@ class Posterior(NamedTuple):
     hand_odds: Array  # (n,) log odds that the pattern is not the mirror image of what was refined
     other_angle: Array  # (n,) best angle of the mirror image at the refined point
     other_field: Array  # (n, angle) as `angle_field`, for the mirror image, from `other_angle` on
+    direction: Array  # (n, 2) mean of exp(iθ'), as (re, im), θ' the angle from the zero asked for
+    other_direction: Array  # (n, 2) the same of the mirror image
 
 
 def sample_posterior(
@@ -153,10 +156,12 @@ def sample_posterior(
     turns: Turns = ANY_TURN,
     prior: Prior | None = None,
     likely: Float[Array, "node n d"] | None = None,
+    zero: AngleZero | None = None,
 ) -> Posterior:
     """Weighted samples of z around the refined point, the angle and the mirror integrated exactly.
 
-    prior: density of z, standard normal if None; likely: its nodes that fit each pattern best.
+    prior: density of z, standard normal if None; likely: its nodes that fit each pattern best; zero: of the
+    angle, as training left it if None.
     """
     d = refined.z.shape[1]
     n_angles = turns.count(n_angles)
@@ -181,8 +186,15 @@ def sample_posterior(
         samples = jnp.concatenate([samples, likely])
     member = jnp.asarray(orders.member).T
 
-    def view(pattern: Array, template: Array, start: Array) -> tuple[Array, Array, Array]:
-        """Log marginal of one view of the patterns, mean pattern in that view, log posterior on the grid."""
+    def mean_direction(re: Array, im: Array, template: Array, zero: AngleZero) -> Array:
+        own = list(orders.present).index(1)
+        azimuth = polar_azimuth(template, zero)
+        cos, sin = jnp.cos(azimuth), jnp.sin(azimuth)
+        re, im = re[:, own], im[:, own]
+        return jnp.stack([re * cos - im * sin, re * sin + im * cos], axis=-1)
+
+    def view(pattern: Array, template: Array, start: Array) -> tuple[Array, Array, Array, Array]:
+        """Log marginal of a view, mean pattern in it, log posterior on the grid, mean of exp(iθ')."""
         inner = overlap(pattern / sigma, template / sigma, orders, excess=counting.excess(template))
         template = counting.mean(template)
         log_p, _ = log_marginal(inner, orders, n_angles=n_angles, free=turns.free)
@@ -195,8 +207,9 @@ def sample_posterior(
             ],
             axis=-1,
         )
-        field = correlation(turn_overlap(inner, start, orders), orders, n_angles)
-        return log_p, turned, field - inner.total[:, None] / 2
+        field = correlation(turn_overlap(inner, start, orders), orders, n_angles) - inner.total[:, None] / 2
+        pointing = jnp.zeros((len(pattern), 2)) if zero is None else mean_direction(re, im, template, zero)
+        return log_p, turned, field, pointing
 
     def log_sampled(z: Array) -> Array:
         """Log density with which z is a sample, times their number."""
@@ -206,12 +219,12 @@ def sample_posterior(
             return own
         return jnp.logaddexp(own, float(np.log(prior.nodes.shape[0])) + log_density(prior, z))
 
-    def one(z: Array) -> tuple[Array, ...]:
+    def one(z: Array) -> tuple[Any, ...]:
         template = decoder(z)
-        log_p, turned, field = view(a, template, refined.angle)
-        odds, other_field = jnp.full_like(log_p, jnp.inf), field
+        log_p, turned, field, pointing = view(a, template, refined.angle)
+        odds, other_field, other_pointing = jnp.full_like(log_p, jnp.inf), field, pointing
         if turns.mirrors:
-            other_p, other_turned, other_field = view(mirrored, template, other_angle)
+            other_p, other_turned, other_field, other_pointing = view(mirrored, template, other_angle)
             odds = log_p - other_p
             other_turned = mirror_pairs(other_turned, orders, turns)
             share = jax.nn.sigmoid(odds)[:, None, None]
@@ -221,9 +234,10 @@ def sample_posterior(
         log_ratio = log_p - constant + before - log_sampled(z)
         shift = (log_ratio - log_p)[:, None]
         power = jnp.sum(counting.mean(template) ** 2, axis=-1)
-        return log_ratio, z, turned, power, field + shift, odds, other_field + shift
+        fields = field + shift, other_field + shift
+        return log_ratio, z, turned, power, odds, fields, (pointing, other_pointing)
 
-    log_weight, z, turned, power, field, odds, other_field = jax.lax.map(one, samples)
+    log_weight, z, turned, power, odds, fields, pointing = jax.lax.map(one, samples)
     weight = jax.nn.softmax(log_weight, axis=0)
     mean = jnp.einsum("sn,snd->nd", weight, z)
     apart = z - mean[None]
@@ -238,8 +252,10 @@ def sample_posterior(
         pattern=jnp.einsum("sn,snkc->nkc", weight, turned),
         power=jnp.einsum("sn,snk->nk", weight, power),
         effective=1 / few / len(samples),
-        angle_field=jax.nn.logsumexp(field, axis=0),
+        angle_field=jax.nn.logsumexp(fields[0], axis=0),
         hand_odds=both[0] - both[1],
         other_angle=other_angle,
-        other_field=jax.nn.logsumexp(other_field, axis=0),
+        other_field=jax.nn.logsumexp(fields[1], axis=0),
+        direction=jnp.einsum("sn,snc->nc", weight, pointing[0]),
+        other_direction=jnp.einsum("sn,snc->nc", weight, pointing[1]),
     )

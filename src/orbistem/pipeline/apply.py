@@ -158,7 +158,12 @@ def transform(
             descriptors = describe_symmetry(
                 model.plan, store, config=config, totals=prepared.electrons, given=None
             )
-            frame = find_scan_frame(scan, prepared, scan_rotation_deg=config.prepare.scan_rotation_deg)
+            frame = find_scan_frame(
+                scan,
+                prepared,
+                scan_rotation_deg=config.prepare.scan_rotation_deg,
+                scan_mirrored=config.prepare.scan_mirrored,
+            )
             maps = build_maps(
                 scan, prepared, encoding=encoding, active=active, descriptors=descriptors, frame=frame
             )

@@ -23,6 +23,7 @@ from orbistem.symmetry.pooling import Layout
 from orbistem.symmetry.reference import densest
 
 __all__ = [
+    "Comparison",
     "Reference",
     "asked_reference",
     "describe_broken",
@@ -54,6 +55,33 @@ class Reference:
     """
 
     rows: NDArray[np.integer] | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Comparison:
+    """What stays the same where positions are compared with a reference again and again.
+
+    Attributes
+    ----------
+    scan
+        Shape and steps.
+    usable
+        (n,).
+    reference
+        See `asked_reference`.
+    encoding, active
+        Latents and angles, the angles as turns against templates that vary smoothly with the latents; and
+        which latents carry information. None and nothing where nothing was trained.
+    seed
+        Of the run; draws the law of the maximum.
+    """
+
+    scan: Scan
+    usable: NDArray[np.bool_]
+    reference: Reference
+    encoding: Encoding | None = None
+    active: tuple[bool, ...] = ()
+    seed: int = 0
 
 
 def asked_reference(scan: Scan, config: FitConfig) -> Reference | None:
@@ -140,16 +168,7 @@ def layout_of(scan: Scan, usable: NDArray[np.bool_]) -> Layout:
 
 
 def measure_broken(
-    directory: Path,
-    plan: Plan,
-    scan: Scan,
-    *,
-    encoding: Encoding | None,
-    active: tuple[bool, ...],
-    usable: NDArray[np.bool_],
-    reference: Reference,
-    seed: int,
-    like: Broken | None = None,
+    directory: Path, plan: Plan, comparison: Comparison, *, like: Broken | None = None
 ) -> Broken:
     """Score all positions of a run whose coefficients lie in `directory`.
 
@@ -159,40 +178,35 @@ def measure_broken(
         Holds ``coefficients.zarr``.
     plan
         With the mean of order 0.
-    scan
-        Shape and steps.
-    encoding, active
-        Latents and angles, and which latents carry information; None where nothing was trained.
-    usable
-        (n,).
-    reference
-        See `asked_reference`.
-    seed
-        Of the run; draws the law of the maximum.
+    comparison
+        With what, and of what.
     like
         An earlier result whose laws are used again.
     """
     options = BrokenOptions()
     harmonics = _low_orders(directory / STORE_NAME, plan, options.max_order)
     latent = angle = None
+    encoding, active = comparison.encoding, comparison.active
+    usable = comparison.usable
     if encoding is not None and any(active):
         latent = np.asarray(encoding.z, np.float64)[:, np.asarray(active, bool)]
         angle = np.asarray(encoding.angle, np.float64)
         usable = usable & np.isfinite(latent).all(axis=1)
         latent = with_hand(latent, encoding)
-    if reference.rows is None:
+    rows = comparison.reference.rows
+    if rows is None:
         perfect = densest(latent, usable)
     else:
         perfect = np.zeros(len(usable), bool)
-        perfect[reference.rows] = True
+        perfect[rows] = True
     return find_broken(
         harmonics,
         modes_of(plan, options),
         latent=latent,
         angle=angle,
         reference=perfect,
-        layout=layout_of(scan, usable),
-        rng=np.random.default_rng([seed, 3]),
+        layout=layout_of(comparison.scan, usable),
+        rng=np.random.default_rng([comparison.seed, 3]),
         options=options,
         laws=None if like is None else like.laws,
     )

@@ -87,7 +87,7 @@ def measure_classes(
         Draws starts.
     """
     z = np.asarray(encoding.z, np.float64)[:, np.asarray(active, bool)]
-    angle = np.asarray(encoding.angle, np.float64)
+    angle = model.own_turn(encoding.z, encoding.angle, encoding.handedness)
     usable = usable & np.isfinite(angle)
     found = find_classes(z, usable, options=options, rng=rng)
     n_classes = len(found)

@@ -19,7 +19,7 @@ from orbistem.durable import atomic_write_text, write_aside
 from orbistem.harmonics.store import open_store
 from orbistem.io import open_scan
 from orbistem.io.checksum import array_checksum
-from orbistem.pipeline.broken import asked_reference
+from orbistem.pipeline.broken import Comparison, Reference, asked_reference
 from orbistem.pipeline.certificate import certify
 from orbistem.pipeline.classes import class_words, describe_classes, measure_classes
 from orbistem.pipeline.compile_cache import use_compile_cache
@@ -33,7 +33,7 @@ from orbistem.pipeline.readout import with_readout
 from orbistem.pipeline.record import describe_basis, describe_run, file_checksums, write_run
 from orbistem.pipeline.reduction import STORE_NAME, Reduced, reduce, resume_reduced, save_reduced
 from orbistem.pipeline.scan_frame import find_scan_frame
-from orbistem.pipeline.training import NOTHING_TRAINED, describe_training, train_model
+from orbistem.pipeline.training import NOTHING_TRAINED, Training, describe_training, train_model
 from orbistem.pipeline.vacuum import vacuum_harmonics
 from orbistem.pipeline.verdicts import judge
 from orbistem.pipeline.workplace import Workplace, open_workplace
@@ -171,7 +171,12 @@ def _fit(
     run = describe_run(scan, config, prepared, checksum=checksum)
     words, problems = list(prepared.words), list(prepared.problems)
     training = NOTHING_TRAINED
-    frame = find_scan_frame(scan, prepared, scan_rotation_deg=config.prepare.scan_rotation_deg)
+    frame = find_scan_frame(
+        scan,
+        prepared,
+        scan_rotation_deg=config.prepare.scan_rotation_deg,
+        scan_mirrored=config.prepare.scan_mirrored,
+    )
     words += frame.words
     good = np.asarray(prepared.usable).reshape(scan.scan_shape)
     scan = scan.replace(measured=scan.measured & good)
@@ -243,9 +248,9 @@ def _fit(
                 prepared,
                 config,
                 descriptors=descriptors,
-                reference=reference,
-                encoding=training.encoding,
-                active=training.active,
+                comparison=None
+                if reference is None
+                else _comparison(scan, prepared, training, reference, config),
                 runner=runner,
                 block_size=block_size,
                 scratch=place.state,
@@ -302,6 +307,23 @@ def _fit(
     atomic_write_text(place.directory / "config.toml", replayable(config, prepared).to_toml())
     run = finish_run(place.directory, run, clock)
     return Result(maps=maps, model=training.model, run=run)
+
+
+def _comparison(
+    scan: Scan, prepared: Preparation, training: Training, reference: Reference, config: FitConfig
+) -> Comparison:
+    encoding = training.encoding
+    if encoding is not None and training.model is not None:
+        turn = training.model.own_turn(encoding.z, encoding.angle, encoding.handedness)
+        encoding = replace(encoding, angle=turn)
+    return Comparison(
+        scan=scan,
+        usable=np.asarray(prepared.usable),
+        reference=reference,
+        encoding=encoding,
+        active=training.active,
+        seed=config.seed,
+    )
 
 
 @contextmanager

@@ -20,8 +20,7 @@ from scipy.ndimage import binary_dilation
 from orbistem.config import FitConfig
 from orbistem.harmonics.reduce import reduce_scan
 from orbistem.harmonics.store import create, open_store
-from orbistem.models.protocol import Encoding
-from orbistem.pipeline.broken import Reference, measure_broken, modes_of
+from orbistem.pipeline.broken import Comparison, measure_broken, modes_of
 from orbistem.pipeline.descriptors import Descriptors, describe_symmetry
 from orbistem.pipeline.places import Finding, which_of_pattern
 from orbistem.pipeline.preparation import Preparation
@@ -184,9 +183,7 @@ def check_instrument(
     *,
     descriptors: Descriptors,
     broken: Broken | None,
-    reference: Reference | None,
-    encoding: Encoding | None,
-    active: tuple[bool, ...],
+    comparison: Comparison | None,
     findings: tuple[Finding, ...],
     runner: Runner,
     block_size: int,
@@ -201,7 +198,7 @@ def check_instrument(
         Of the run.
     descriptors
         Holds the point groups.
-    broken, reference, encoding, active
+    broken, comparison
         What `measure_broken` returned and was given; latents stay as they are.
     findings
         Of single places.
@@ -242,18 +239,8 @@ def check_instrument(
         changed |= differs
         entry: dict[str, Any] = {"name": move.name, "point_group": int(differs.sum())}
         again = None
-        if found is not None and reference is not None:
-            again = measure_broken(
-                scratch,
-                there,
-                scan,
-                encoding=encoding,
-                active=active,
-                usable=np.asarray(prepared.usable),
-                reference=reference,
-                seed=config.seed,
-                like=broken,
-            )
+        if found is not None and comparison is not None:
+            again = measure_broken(scratch, there, comparison, like=broken)
             flipped = again.found != found
             found_changed |= flipped
             entry["broken"] = int(flipped.sum())

@@ -60,10 +60,11 @@ def with_readout(
     frames = read_at_rest(scan, rows, model.plan)
     drawn = model.whitened_draw(frames)
     plan = model.plan
+    hand = None if encoding.handedness is None else np.asarray(encoding.handedness)[rows]
     fitted = fit_readout(
         whitened(plan, frames) - drawn,
         model.hidden(encoding.z[rows]),
-        np.asarray(encoding.angle[rows], np.float64),
+        model.own_turn(encoding.z[rows], encoding.angle[rows], hand),
         np.asarray(encoding.angle_sd[rows], np.float64),
         noise_variance=pixel_noise(plan),
         pixel_valid=plan.pixel_valid,
@@ -71,7 +72,7 @@ def with_readout(
         pixel_scale=plan.pixel_scale,
         static=mean_correction(plan, int(usable.sum())),
         ellipse=plan.ellipse,
-        mirrored=None if encoding.handedness is None else np.asarray(encoding.handedness)[rows] < 0,
+        mirrored=None if hand is None else hand < 0,
     )
     return dataclasses.replace(model, readout=fitted)
 

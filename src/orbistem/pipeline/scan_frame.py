@@ -35,7 +35,12 @@ class ScanFrame:
     found_rad
         What the centres of mass say; NaN where they do not.
     mirrored
-        Whether they say that one of the scan's axes is inverted: +y then lies 90° before +x, not after it.
+        Whether one of the scan's axes is inverted: +y then lies 90° before +x, not after it. What was given,
+        else what was found.
+    mirrored_given
+        Whether that was given.
+    mirrored_found
+        What the centres of mass say of it; False where they say nothing.
     words
         The same for the report.
     """
@@ -44,6 +49,8 @@ class ScanFrame:
     given: bool = False
     found_rad: float = float("nan")
     mirrored: bool = False
+    mirrored_given: bool = False
+    mirrored_found: bool = False
     words: tuple[str, ...] = ()
 
     @property
@@ -72,11 +79,19 @@ class ScanFrame:
             "scan_rotation_rad": self.rotation_rad,
             "scan_rotation_given": int(self.given),
             "scan_rotation_found_rad": self.found_rad,
-            "scan_mirrored_found": int(self.mirrored),
+            "scan_mirrored": int(self.mirrored),
+            "scan_mirrored_given": int(self.mirrored_given),
+            "scan_mirrored_found": int(self.mirrored_found),
         }
 
 
-def find_scan_frame(scan: Scan, prepared: Preparation, *, scan_rotation_deg: float | None) -> ScanFrame:
+def find_scan_frame(
+    scan: Scan,
+    prepared: Preparation,
+    *,
+    scan_rotation_deg: float | None,
+    scan_mirrored: bool | None = None,
+) -> ScanFrame:
     """Rotation and handedness of the scan against the detector: what was given, else what was found.
 
     Parameters
@@ -87,27 +102,43 @@ def find_scan_frame(scan: Scan, prepared: Preparation, *, scan_rotation_deg: flo
         Gives the centres of mass.
     scan_rotation_deg
         Azimuth of the scan's +x axis in the detector's axes, degrees; None: not known.
+    scan_mirrored
+        Whether one of the scan's axes is inverted against the detector's; None: not known.
     """
     plan = prepared.plan
     shift = np.zeros((1, 2)) if plan.shift_px is None else plan.shift_px
     place = plan.centre_px + shift
-    return scan_frame(scan, prepared.moments, place, scan_rotation_deg=scan_rotation_deg)
+    return scan_frame(
+        scan, prepared.moments, place, scan_rotation_deg=scan_rotation_deg, scan_mirrored=scan_mirrored
+    )
 
 
 def scan_frame(
-    scan: Scan, moments: MomentsResult, place_px: NDArray[Any], *, scan_rotation_deg: float | None
+    scan: Scan,
+    moments: MomentsResult,
+    place_px: NDArray[Any],
+    *,
+    scan_rotation_deg: float | None,
+    scan_mirrored: bool | None = None,
 ) -> ScanFrame:
     """The same from the moments and the centre of each pattern, (n_positions, 2) or (1, 2), px."""
     given = scan_rotation_deg is not None
     used = 0.0 if scan_rotation_deg is None else float(np.deg2rad(scan_rotation_deg))
-    frame = ScanFrame(rotation_rad=used, given=given)
+    frame = ScanFrame(
+        rotation_rad=used,
+        given=given,
+        mirrored=bool(scan_mirrored),
+        mirrored_given=scan_mirrored is not None,
+    )
     if not scan.is_grid or scan.scan_vectors is not None or min(scan.scan_shape) < 3:
         return frame
     com = np.where(moments.usable[:, None], moments.com - place_px, np.nan).reshape(*scan.scan_shape, 2)
     steps = _steps(scan)
     straight = find_scan_rotation(com, steps=steps)
     flipped = find_scan_rotation(com * np.array([1, -1]), steps=steps)
-    mirrored = flipped.problem is None and flipped.curl_share < MIRRORED_SHARE * straight.curl_share
+    hand_found = flipped.problem is None and flipped.curl_share < MIRRORED_SHARE * straight.curl_share
+    mirrored = hand_found if scan_mirrored is None else scan_mirrored
+    frame = replace(frame, mirrored_found=hand_found)
     found = flipped if mirrored else straight
     if found.problem is not None:
         return frame
@@ -127,6 +158,7 @@ def _steps(scan: Scan) -> tuple[float, float]:
 
 def _words(frame: ScanFrame, found: ScanRotation) -> str:
     hand = " and one axis of the scan is inverted" if frame.mirrored else ""
+    hand += " (as was given)" if frame.mirrored and frame.mirrored_given else ""
     text = (
         f"The centres of mass have least curl if the scan's x axis lies at "
         f"{np.rad2deg(frame.found_rad):.0f}° in the detector's axes{hand} "
@@ -136,8 +168,13 @@ def _words(frame: ScanFrame, found: ScanRotation) -> str:
     text += (
         f"{how}: maps that end in _scan, and directions in the pictures, are in the axes of the scan; all "
         "others stay in the detector's axes. In thick samples deflections may point the other way: compare "
-        "with a known sample, or say it with --scan-rotation."
+        "with a known sample, or say it with --scan-rotation and --scan-mirrored."
     )
+    if frame.mirrored_given and frame.mirrored_found != frame.mirrored:
+        text += (
+            f" The centres of mass say that {'an' if frame.mirrored_found else 'no'} axis of the scan is "
+            "inverted, unlike what was given."
+        )
     if frame.mirrored:
         text += " In the image of the scan, turns (orientation) have the opposite sense."
     return text

@@ -13,7 +13,7 @@ from orbistem.durable import atomic_write_text
 from orbistem.errors import InputError
 from orbistem.harmonics.store import open_store
 from orbistem.io import open_scan
-from orbistem.pipeline.broken import asked_reference
+from orbistem.pipeline.broken import Comparison, asked_reference
 from orbistem.pipeline.descriptors import describe_symmetry, symmetry_words
 from orbistem.pipeline.examples import build_examples
 from orbistem.pipeline.fit import (
@@ -112,7 +112,12 @@ def measure_symmetry(
         run["noise"]["unit_variance"] = reduced.basis.noise_level
         run["noise"]["scale"] = reduced.plan.noise_scale
         with clock.step("map"), blas_of_one_thread():
-            frame = find_scan_frame(scan, prepared, scan_rotation_deg=config.prepare.scan_rotation_deg)
+            frame = find_scan_frame(
+                scan,
+                prepared,
+                scan_rotation_deg=config.prepare.scan_rotation_deg,
+                scan_mirrored=config.prepare.scan_mirrored,
+            )
             descriptors = describe_symmetry(
                 reduced.plan,
                 open_store(place.directory / STORE_NAME),
@@ -127,9 +132,16 @@ def measure_symmetry(
                 prepared,
                 config,
                 descriptors=descriptors,
-                reference=reference,
-                encoding=None,
-                active=(),
+                comparison=(
+                    None
+                    if reference is None
+                    else Comparison(
+                        scan=scan,
+                        usable=np.asarray(prepared.usable),
+                        reference=reference,
+                        seed=config.seed,
+                    )
+                ),
                 runner=runner,
                 block_size=block_size,
                 scratch=place.state,

@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 
 from orbistem.config import FitConfig
 from orbistem.harmonics.store import open_store
-from orbistem.models.protocol import Encoding
-from orbistem.pipeline.broken import Reference, describe_broken, measure_broken
+from orbistem.pipeline.broken import Comparison, describe_broken, measure_broken
 from orbistem.pipeline.descriptors import Descriptors, static_kind
 from orbistem.pipeline.instrument import Instrument, check_instrument, worth_checking
 from orbistem.pipeline.places import (
@@ -80,9 +79,7 @@ def judge(
     config: FitConfig,
     *,
     descriptors: Descriptors,
-    reference: Reference | None,
-    encoding: Encoding | None,
-    active: tuple[bool, ...],
+    comparison: Comparison | None,
     runner: Runner,
     block_size: int,
     scratch: Path,
@@ -96,24 +93,15 @@ def judge(
         Holds ``coefficients.zarr``.
     scan, plan, prepared, config, descriptors
         Of the run.
-    reference, encoding, active
-        See `measure_broken`; without a reference nothing is compared with it.
+    comparison
+        With the reference; None where there is none.
     runner, block_size, scratch, progress
         How and where the harmonics are read again.
     """
     broken = None
     record: dict[str, Any] = {}
-    if reference is not None:
-        broken = measure_broken(
-            directory,
-            plan,
-            scan,
-            encoding=encoding,
-            active=active,
-            usable=np.asarray(prepared.usable),
-            reference=reference,
-            seed=config.seed,
-        )
+    if comparison is not None:
+        broken = measure_broken(directory, plan, comparison)
         record["broken"] = describe_broken(broken, scan)
     store = open_store(directory / STORE_NAME)
     findings: list[Finding] = []
@@ -142,9 +130,7 @@ def judge(
             config,
             descriptors=descriptors,
             broken=broken,
-            reference=reference,
-            encoding=encoding,
-            active=active,
+            comparison=comparison,
             findings=tuple(findings),
             runner=runner,
             block_size=block_size,

@@ -12,10 +12,20 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from orbistem.errors import FormatError, InputError, OrbistemError, ShapeError, one_line, require_stack
+from orbistem.errors import (
+    FormatError,
+    InputError,
+    OptionError,
+    OrbistemError,
+    ShapeError,
+    one_line,
+    require_stack,
+)
+from orbistem.groups import Group
 from orbistem.harmonics.basis_patterns import BasisPatterns, basis_patterns
 from orbistem.harmonics.steerable_pca import SteerableBasis
 from orbistem.harmonics.whitening import root_moments
+from orbistem.models.angle_zero import AngleZeroName, find_angle_zero, require_angle_zero
 from orbistem.models.orbit import OrbitVAE
 from orbistem.models.protocol import Encoding
 from orbistem.models.readout import Readout
@@ -198,6 +208,43 @@ class TrainedModel:
             self._posterior_mean(frames), found.z, found.angle, found.angle_sd, found.handedness
         )
 
+    def own_turn(self, z: Floats, angle: Floats, handedness: Floats | None = None) -> NDArray[np.float64]:
+        """Turn of patterns against the templates as training left them, (n,) rad.
+
+        The angle itself where its zero is free. It varies smoothly with the latents, so that patterns of like
+        latents, turned back by it, lie on each other.
+        """
+        turn = np.asarray(angle, np.float64)
+        if self.vae.zero is None:
+            return turn
+        known = np.isfinite(turn) & np.isfinite(z).all(axis=1)
+        hand = None if handedness is None else np.asarray(handedness)[known]
+        free = np.full(turn.shape, np.nan)
+        free[known] = turn[known] - self.vae.zero_of(self._raw(np.asarray(z)[known]), hand)
+        return free
+
+    def with_angle_zero(self, name: AngleZeroName) -> Self:
+        """The same model with another zero of the angle.
+
+        Parameters
+        ----------
+        name
+            "polar": a site's angle is the direction in which its order 1 points; "free": as training left it.
+
+        Raises
+        ------
+        OptionError
+            The group has few angles, or no coefficient of order 1 rises above the noise.
+        """
+        require_angle_zero(name, Group.from_name(self.vae.group))
+        zero = find_angle_zero(self.basis) if name == "polar" else None
+        if name == "polar" and zero is None:
+            raise OptionError(
+                "angle_zero: want a coefficient of order 1 for a polar zero, got none above the noise; keep "
+                "free"
+            )
+        return dataclasses.replace(self, vae=self.vae.with_zero(zero))
+
     def hidden(self, z: NDArray[Any]) -> NDArray[np.float64]:
         """Features of latents (n, D) that the read-out uses: (n, hidden)."""
         return np.asarray(self.vae.features(self._raw(np.asarray(z, np.float32))))
@@ -238,9 +285,9 @@ class TrainedModel:
             if self.readout is not None:
                 spread = None if angle_sd is None else np.asarray(angle_sd[rows], np.float64)
                 mirrored = None if handedness is None else np.asarray(handedness)[rows] < 0
-                deviation += self.readout.draw(
-                    self.hidden(z[rows]), np.asarray(angle[rows], np.float64), spread, mirrored
-                )
+                hand = None if handedness is None else handedness[rows]
+                turn = self.own_turn(z[rows], angle[rows], hand)
+                deviation += self.readout.draw(self.hidden(z[rows]), turn, spread, mirrored)
             patterns[rows] = self.plan.unwhiten(deviation)
         return patterns
 
