@@ -15,6 +15,7 @@ class PlainVAE:
     """Takes the place of `OrbitVAE` where a test is about everything around the model."""
 
     group = "SO2"
+    zero = None
     pause_s = 0.0  # per step, for tests that interrupt
 
     def __init__(self, mean: np.ndarray, order: np.ndarray, latent_dim: int) -> None:
