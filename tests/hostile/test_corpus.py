@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from hostile.corpus import broken_files, patterns, sound_files
+from hostile.corpus import broken_files
+from hostile.sound import patterns, sound_files
 
 from orbistem.io import open_scan
 
@@ -15,7 +16,7 @@ WORKER = Path(__file__).with_name("worker.py")
 MEMORY_MIB = 900
 """Beyond what the program takes after it has opened one sound file; the budget asked for is 100 MB."""
 SECONDS = 60
-"""Nothing may hang; the slowest of the corpus needs about three seconds on a free core."""
+"""Of processor time: nothing may hang; the slowest of the corpus needs about three."""
 KNOWN = (0, 2)
 
 
