@@ -1,7 +1,5 @@
 """Odd files and wrong options: one plain sentence, and what was assumed is always said."""
 
-import importlib.util
-import os
 import subprocess
 import sys
 
@@ -112,102 +110,6 @@ def test_frames_named_by_x_and_y(rng, tmp_path):
     scan = open_scan(tmp_path)
     assert scan.scan_shape == (3, 4)
     assert np.array_equal(scan.block(0, 12).frames, frames.reshape(-1, *DETECTOR))
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "{y};{x}\n",
-        "{y}, {x}\n",
-        "{y}\t{x}\n",
-        "{y} {x}\n",
-        "{y},{x},0\n",
-    ],
-)
-def test_lists_of_positions(rng, tmp_path, text):
-    places = [(y, x) for y in range(24) for x in (range(20) if y % 2 == 0 else range(19, -1, -1))]
-    (tmp_path / "scan_coordinates.csv").write_text("".join(text.format(y=y, x=x) for y, x in places))
-    np.save(tmp_path / "scan.npy", counts(rng))
-    scan = open_scan(tmp_path / "scan.npy", positions="scan_coordinates.csv")
-    assert np.array_equal(scan.positions, places)
-    assert "scan_coordinates.csv beside the file" in said(open_scan(tmp_path / "scan.npy"))
-
-
-def test_a_header_decides_the_order_of_columns(rng, tmp_path):
-    (tmp_path / "p.csv").write_text(
-        "index,x [um],y [um]\n" + "".join(f"{i},{i},{2 * i}\n" for i in range(480))
-    )
-    scan = open_scan(counts(rng), positions=tmp_path / "p.csv")
-    assert np.array_equal(scan.positions[:, 0], 2 * np.arange(480))
-    (tmp_path / "p.csv").write_text("1,2\n3\n")
-    with pytest.raises(OptionError, match="line 2"):
-        open_scan(counts(rng), positions=tmp_path / "p.csv")
-    (tmp_path / "p.csv").write_text("1,2\n3,4\n")
-    with pytest.raises(OptionError, match="want 480 rows, one per pattern, got 2"):
-        open_scan(counts(rng), positions=tmp_path / "p.csv")
-    with pytest.raises(InputError, match="does not exist"):
-        open_scan(tmp_path / "none.npy", positions=tmp_path / "none.csv")
-
-
-def test_positions_inside_the_file(rng, tmp_path):
-    places = rng.random((480, 2))
-    with h5py.File(tmp_path / "a.h5", "w") as file:
-        file["entry/data"], file["entry/positions"], file["entry/places"] = counts(rng), places, places[::-1]
-        file["entry/positions"].attrs["units"] = "nm"
-    scan = open_scan(tmp_path / "a.h5")
-    assert np.array_equal(scan.positions, places)
-    assert scan.position_units == "nm"
-    assert "positions from entry/positions (columns y, x)" in said(scan)
-    other = open_scan(tmp_path / "a.h5", positions="entry/places")
-    assert np.array_equal(other.positions, places[::-1])
-    assert describe(other)["checksum"] != describe(scan)["checksum"]
-    grid = open_scan(tmp_path / "a.h5", shape=FRAMES)
-    assert grid.is_grid
-    assert "not used, since --shape" in said(grid)
-    with pytest.raises(OptionError, match="positions: want"):
-        open_scan(tmp_path / "a.h5", positions="entry/nowhere")
-    np.savez(tmp_path / "a.npz", data=counts(rng), translation=places)
-    assert np.array_equal(open_scan(tmp_path / "a.npz").positions, places[:, ::-1])
-    np.save(tmp_path / "a.npy", counts(rng))
-    with pytest.raises(OptionError, match="positions: want"):
-        open_scan(tmp_path / "a.npy", positions="key")
-
-
-def test_raw_files(rng, tmp_path):
-    frames = counts(rng)
-    path = tmp_path / "x.raw"
-    path.write_bytes(frames.tobytes())
-    with pytest.raises(FormatError, match=rf"{path.stat().st_size} bytes.*--shape Y,X,KY,KX and --dtype"):
-        open_scan(path)
-    for options in ({"dtype": "uint16"}, {"shape": (*FRAMES, *DETECTOR)}, {"offset": 3}):
-        with pytest.raises(FormatError, match="--dtype"):
-            open_scan(path, **options)
-    with pytest.raises(OptionError, match="dtype: want"):
-        open_scan(path, shape=(*FRAMES, *DETECTOR), dtype="nonsense")
-    with pytest.raises(OptionError, match=r"want 480 positions .* got 24 x 30"):
-        open_scan(path, shape=(24, 30, *DETECTOR), dtype="uint16")
-    with pytest.raises(OptionError, match="offset"):
-        open_scan(path, shape=(*FRAMES, *DETECTOR), dtype="uint16", offset=-1)
-    some = open_scan(path, shape=(20, 20, *DETECTOR), dtype="<u2")
-    assert "bytes at the end" in said(some)
-    assert np.array_equal(some.block(0, 400).frames, frames[:400])
-    path.write_bytes(frames.tobytes()[:-5])
-    short = open_scan(path, shape=(*FRAMES, *DETECTOR), dtype="<u2")
-    assert (~short.measured).sum() == 1
-    listed = open_scan(path, shape=(479, *DETECTOR), dtype="<u2", positions=rng.random((479, 2)))
-    assert listed.scan_shape == (479,)
-
-
-def test_empad_shape_from_the_name(rng, tmp_path):
-    frames = rng.random((84, 130, 128)).astype("<f4")
-    frames.tofile(tmp_path / "scan_x14_y6.raw")
-    scan = open_scan(tmp_path / "scan_x14_y6.raw")
-    assert scan.scan_shape == (6, 14)
-    assert np.array_equal(scan.block(13, 30).frames, frames[13:30, :128])
-    assert "130 x 128" in " ".join(scan.provenance.assumed)
-    os.rename(tmp_path / "scan_x14_y6.raw", tmp_path / "scan.raw")
-    with pytest.raises(FormatError, match="--shape"):
-        open_scan(tmp_path / "scan.raw")
 
 
 def test_boolean_frames(rng, tmp_path):
@@ -402,51 +304,3 @@ def test_two_gigabytes_in_little_memory(tmp_path, chunks):
     arguments = [sys.executable, "-c", PEAK_MEMORY_PROGRAM, str(tmp_path / "a.h5")]
     done = subprocess.run(arguments, capture_output=True, text=True, check=True)
     assert int(done.stdout) / 1024 < PEAK_MIB
-
-
-MEASURED = [
-    ("ebsd-nickel-3x3/oxford_binary__patterns.ebsp", {}, (3, 3), (60, 60), 246),
-    ("siemens-star/siemens-star.h5", {}, (516,), (128, 128), 963),
-    ("dlacbed-srtio3-001/scan4d.npz", {}, (41, 41), (64, 64), 60000),
-    ("dlacbed-srtio3-001/scan4d_inner.npz", {"dataset": "data"}, (41, 41), (32, 32), 45369),
-    ("cryo4dstem-rotavirus-a/scan4d.npz", {}, (64, 64), (32, 32), 240),
-    ("ebsd-nickel-3x3/edax_h5ebsd__patterns.h5", {}, (3, 3), (60, 60), 246),
-    (
-        "ebsd-nickel-3x3/kikuchipy_h5ebsd__patterns.h5",
-        {"dataset": "Scan 1/EBSD/Data/patterns"},
-        (3, 3),
-        (60, 60),
-        246,
-    ),
-    ("sped-astar-blo/test1.blo", {}, (3, 2), (144, 144), 255),
-    ("xray-ptycho-aps235/patterns.npz", {}, (20,), (192, 192), 23742),
-    ("vendor-files/mib/001_4x2_6bit.mib", {}, (2, 4), (256, 256), 63),
-    ("vendor-files/dm/dd020.dm3", {}, (1, 1), (256, 256), 33056),
-    ("vendor-files/tia/16x16-line_profile_horizontal_5x128x128_EDS.emi", {}, (5, 1), (128, 128), 1173),
-    ("vendor-files/tia/16x16-line_profile_horizontal_5x128x128_EDS_2.ser", {}, (5, 1), (128, 128), 1173),
-    ("vendor-files/emd/py4DSTEM_size2x3x4x5.h5", {}, (2, 3), (4, 5), 2766.8955),
-    ("vendor-files/empad/map4x4.xml", {}, (4, 4), (128, 128), 265983),
-    ("vendor-files/empad/scan_x4_y4.raw", {}, (4, 4), (128, 128), 265983),
-]
-
-
-@pytest.mark.parametrize(("name", "options", "scan_shape", "detector_shape", "largest"), MEASURED)
-def test_measured_files_open(measured_data, name, options, scan_shape, detector_shape, largest):
-    scan = open_scan(measured_data / name, **options)
-    assert scan.scan_shape == scan_shape
-    assert scan.detector_shape == detector_shape
-    assert scan.block(0, scan.n_positions).frames.max() == pytest.approx(largest)
-
-
-def test_measured_files_with_a_catch(measured_data):
-    star = open_scan(measured_data / "siemens-star/siemens-star.h5")
-    assert "positions from positions" in said(star)
-    arina = open_scan(measured_data / "vendor-files/arina/test_00_master.h5", shape=(4, 4))
-    assert arina.scan_shape == (4, 4)
-    if importlib.util.find_spec("hdf5plugin"):
-        assert arina.block(0, 16).frames.max() == 0
-    else:
-        with pytest.raises(FormatError, match="pip install hdf5plugin"):
-            arina.block(0, 16)
-    with pytest.raises(FormatError, match=r"Scan 1/EBSD/Data/patterns.*Scan 2"):
-        open_scan(measured_data / "ebsd-nickel-3x3/kikuchipy_h5ebsd__patterns.h5")

@@ -27,6 +27,10 @@ def look_at(path: Path, request: Request) -> Look:
     try:
         if path.is_dir():
             return Look(path=path, names=tuple(os.listdir(path)), request=request)
+        if path.exists() and not path.is_file():  # reading a pipe or a device may never end
+            raise InputError(
+                f"{path} is neither a file nor a folder (a pipe or a device?); copy its content to a file"
+            )
         with path.open("rb") as file:
             head = file.read(_HEAD_BYTES)
     except FileNotFoundError as error:

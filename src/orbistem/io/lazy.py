@@ -16,7 +16,7 @@ import numpy as np
 
 from orbistem.errors import FormatError, OrbistemError, one_line
 
-__all__ = ["Folded", "Guarded", "Joined", "Recipe", "as_lazy"]
+__all__ = ["Folded", "Guarded", "Joined", "Recipe", "Stored", "as_lazy"]
 
 logger = logging.getLogger(__name__)
 
@@ -45,6 +45,31 @@ class Recipe(Protocol):
     def __getitem__(self, key: Any) -> np.ndarray[Any, Any]:
         """Read a part: `key` holds slices of step 1."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What recipes of an array in a file or a store of many begin with; each says how a part is read.
+
+    Attributes
+    ----------
+    path
+        Absolute, of the file or store.
+    key
+        Name of the array inside it.
+    shape, dtype
+        Of the whole.
+    """
+
+    path: str
+    key: str
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return len(self.shape)
 
 
 def as_lazy(recipe: Recipe, *, storage_chunks: tuple[int, ...] | None = None, along: int = 0) -> Any:

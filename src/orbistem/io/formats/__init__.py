@@ -1,6 +1,19 @@
 """One reader a format. A new one: copy the nearest file, and add its line to the tuple below."""
 
-from orbistem.io.formats import abtem, arrays, cxi, ebsp, folder, hdf5, nion, raw, rosetta, zarr3, zarr_store
+from orbistem.io.formats import (
+    abtem,
+    arrays,
+    cxi,
+    ebsp,
+    folder,
+    hdf5,
+    mrcz,
+    nion,
+    raw,
+    rosetta,
+    zarr3,
+    zarr_store,
+)
 
 __all__ = ["FORMATS"]
 
@@ -16,6 +29,7 @@ FORMATS = (  # asked in this order; the first that recognises the content reads 
     arrays.NPY,
     arrays.NPZ,
     ebsp.FORMAT,
+    mrcz.FORMAT,
     raw.FORMAT,
     rosetta.FORMAT,
 )

@@ -17,7 +17,7 @@ from orbistem.errors import ClosedError, FormatError, InputError, VersionError
 from orbistem.io.axes import as_text
 from orbistem.io.contract import Format, Found, Request
 from orbistem.io.extras import restore_extras
-from orbistem.io.lazy import Joined
+from orbistem.io.lazy import Joined, Stored
 from orbistem.io.stack import assemble
 from orbistem.io.tree import Entry, attribute, candidates, choose, parent_of
 
@@ -30,18 +30,8 @@ _DECTRIS_PART = re.compile(r"data_\d{6}")
 
 
 @dataclass(frozen=True, slots=True)
-class Hdf5Array:
+class Hdf5Array(Stored):
     """Recipe of one dataset; the file is open, read-only and without a lock, only while a part is read."""
-
-    path: str
-    key: str
-    shape: tuple[int, ...]
-    dtype: np.dtype[Any]
-
-    @property
-    def ndim(self) -> int:
-        """Number of axes."""
-        return len(self.shape)
 
     def __getitem__(self, key: Any) -> np.ndarray[Any, Any]:
         """Read a part."""

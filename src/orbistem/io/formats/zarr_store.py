@@ -16,6 +16,7 @@ from orbistem.errors import ClosedError, FormatError, InputError, one_line
 from orbistem.io.axes import as_text
 from orbistem.io.contract import Format, Found, Look, Request
 from orbistem.io.extras import restore_extras
+from orbistem.io.lazy import Stored
 from orbistem.io.stack import assemble
 from orbistem.io.tree import Entry, attribute, candidates, choose, parent_of
 
@@ -26,18 +27,8 @@ _LONG_PATH = 240
 
 
 @dataclass(frozen=True, slots=True)
-class ZarrArray:
+class ZarrArray(Stored):
     """Recipe of one array in a store."""
-
-    path: str
-    key: str
-    shape: tuple[int, ...]
-    dtype: np.dtype[Any]
-
-    @property
-    def ndim(self) -> int:
-        """Number of axes."""
-        return len(self.shape)
 
     def __getitem__(self, key: Any) -> np.ndarray[Any, Any]:
         """Read a part."""
