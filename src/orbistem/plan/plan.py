@@ -8,9 +8,7 @@ counts → electrons: (counts - offset) / gain; missing pixels take their expect
 
 from __future__ import annotations
 
-import threading
-import weakref
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -20,9 +18,10 @@ from orbistem.harmonics.analyser import Analyser
 from orbistem.harmonics.circular import CircularGrid
 from orbistem.harmonics.electrons import reference_total
 from orbistem.harmonics.rings import RingOptions
-from orbistem.harmonics.steps import Setup, Steps, make_steps
-from orbistem.harmonics.wandering import Wandering, choose_step, common_orders
+from orbistem.harmonics.wandering import common_orders
 from orbistem.harmonics.whitening import Whitening, root_inverse
+from orbistem.plan.made import kept, setup_of, sharing
+from orbistem.plan.stored import arrays_of, keywords_of, scalars_of
 from orbistem.prepare.descan import descan_shift
 
 __all__ = ["Normalise", "Plan", "reference_total"]
@@ -150,38 +149,38 @@ class Plan:
     @property
     def grid(self) -> CircularGrid:
         """Rings and orders."""
-        return _steps(self).grid
+        return kept(self).steps.grid
 
     @property
     def harmonics_shape(self) -> tuple[int, int]:
         """(ring, order)."""
-        grid = _steps(self).grid
+        grid = kept(self).steps.grid
         return grid.n_rings, grid.n_orders
 
     @property
     def weight(self) -> np.ndarray:
         """Factor of each pixel before the harmonics, shape (ky, kx); zero where invalid."""
-        return _steps(self).weight
+        return kept(self).steps.weight
 
     @property
     def analyser(self) -> Analyser:
         """The linear map from (rooted) electrons to whitened harmonics."""
-        return _steps(self).analyser
+        return kept(self).steps.analyser
 
     @property
     def clean_mean(self) -> np.ndarray:
         """`mean` with its azimuthal mean at invalid pixels, shape (ky, kx), float64, never negative."""
-        return _steps(self).mean
+        return kept(self).steps.mean
 
     @property
     def background(self) -> np.ndarray:
         """Azimuthal mean of the mean pattern, electrons or roots, (ky, kx): origin of the harmonics."""
-        return _steps(self).background
+        return kept(self).steps.background
 
     @property
     def noise(self) -> np.ndarray:
         """Noise covariance of the harmonics per real degree of freedom, shape (order, ring, ring)."""
-        made = _made(self)
+        made = kept(self)
         if made.noise is None:
             if made.wandering is not None and self.shift_px is not None:
                 made.noise = made.wandering.noise(self.shift_px, sd_px=self.shift_sd_px)
@@ -206,7 +205,7 @@ class Plan:
         Shape (n, ring, order), complex64; NaN for a frame without a single finite valid pixel.
         """
         frames = self._checked(frames)
-        made = _made(self)
+        made = kept(self)
         result = np.empty((len(frames), *self.harmonics_shape), np.complex64)
         for part in self._chunks(frames):
             if made.wandering is None or self.shift_px is None or positions is None:
@@ -230,7 +229,7 @@ class Plan:
         require_stack("electrons", electrons)
         result = np.empty((len(electrons), *self.harmonics_shape), np.complex64)
         for part in self._chunks(electrons):
-            result[part] = _steps(self).of_expected(np.maximum(electrons[part], 0))
+            result[part] = kept(self).steps.of_expected(np.maximum(electrons[part], 0))
         if self.order0_mean is not None:
             result[:, :, 0] -= self.order0_mean.astype(np.float32)
         return result
@@ -248,7 +247,7 @@ class Plan:
         Shape (n, ky, kx), float32. Negative values are kept.
         """
         frames = self._checked(frames)
-        steps = _steps(self)
+        steps = kept(self).steps
         result = np.empty(frames.shape, np.float32)
         flat = result.reshape(len(result), -1)
         visible = steps.reader.pixels
@@ -264,7 +263,7 @@ class Plan:
     def unwhiten(self, deviation: np.ndarray) -> np.ndarray:
         """Expected electrons of whitened deviations from `background`, shape (n, ky, kx) → (n, ky, kx)."""
         require_stack("deviation", deviation)
-        steps = _steps(self)
+        steps = kept(self).steps
         inverse = np.divide(1.0, steps.weight, out=np.zeros_like(steps.weight), where=steps.weight > 0)
         pattern = steps.background + deviation * inverse
         if self.whitening == "sqrt":
@@ -273,7 +272,7 @@ class Plan:
 
     def with_noise_scale(self, noise_scale: float) -> Plan:
         """Return a copy that knows how large the noise is."""
-        return _sharing_steps(self, replace(self, noise_scale=float(noise_scale)))
+        return sharing(self, replace(self, noise_scale=float(noise_scale)))
 
     def with_order0_mean(self, order0_mean: np.ndarray) -> Plan:
         """Return a copy that subtracts the scan mean of order 0, shape (ring,)."""
@@ -281,7 +280,7 @@ class Plan:
             raise ShapeError(
                 f"order0_mean: want ({self.grid.n_rings},), got {order0_mean.shape}; one per ring"
             )
-        return _sharing_steps(self, replace(self, order0_mean=np.asarray(order0_mean, np.float64)))
+        return sharing(self, replace(self, order0_mean=np.asarray(order0_mean, np.float64)))
 
     def with_descan(
         self,
@@ -312,7 +311,7 @@ class Plan:
             rest_profile=np.asarray(rest_profile, np.float64),
             shift_sd_px=float(shift_sd_px),
         )
-        return replace(moving, ring_orders=common_orders(_setup(moving, None), shift_px))
+        return replace(moving, ring_orders=common_orders(setup_of(moving, None), shift_px))
 
     def for_places(self, place: np.ndarray) -> Plan:
         """Return a plan for a scan with positions at these places, (n, 2); see `tiles.scan_coordinates`."""
@@ -326,41 +325,16 @@ class Plan:
     @property
     def centre_step_px(self) -> float:
         """Distance of the places of the centre for which maps are made; 0 where it does not wander."""
-        wandering = _made(self).wandering
+        wandering = kept(self).wandering
         return 0.0 if wandering is None else wandering.step_px
 
     def to_dict(self) -> dict[str, Any]:
         """All scalars, ready for TOML or JSON; what is unknown is left out."""
-        scalars: dict[str, Any] = {
-            "detector_shape": list(self.detector_shape),
-            "centre_px": [float(c) for c in self.centre_px],
-            "pixel_scale": [float(s) for s in self.pixel_scale],
-            "gain": self.gain,
-            "offset": float(self.offset),
-            "normalise": self.normalise,
-            "reference_total": self.reference_total,
-            "whitening": self.whitening,
-            "noise_scale": float(self.noise_scale),
-            "rings": asdict(self.rings),
-            "ellipse": [float(part) for part in self.ellipse],
-            "ring_orders": None if self.ring_orders is None else list(self.ring_orders),
-            "spread_px": self.spread_px,
-            "shift_sd_px": self.shift_sd_px,
-        }
-        return {name: value for name, value in scalars.items() if value is not None}
+        return scalars_of(self)
 
     def arrays(self) -> dict[str, np.ndarray]:
         """All arrays, by name; what is unknown is left out."""
-        named = {
-            "mean": np.asarray(self.mean, np.float64),
-            "pixel_valid": self.pixel_valid,
-            "autocorrelation": self.autocorrelation,
-            "order0_mean": self.order0_mean,
-            "shift_px": self.shift_px,
-            "descan_px": self.descan_px,
-            "rest_profile": self.rest_profile,
-        }
-        return {name: np.ascontiguousarray(array) for name, array in named.items() if array is not None}
+        return arrays_of(self)
 
     @classmethod
     def from_dict(cls, scalars: dict[str, Any], arrays: dict[str, np.ndarray]) -> Plan:
@@ -371,29 +345,8 @@ class Plan:
         OptionError
             A name is unknown, or the arrays do not belong to the scalars.
         """
-        known = dict(scalars)
-        orders = known.pop("ring_orders", None)
-        shape = tuple(known.pop("detector_shape", np.shape(arrays["mean"])))
-        if shape != np.shape(arrays["mean"]):
-            raise OptionError(
-                f"plan: want a mean of shape {shape}, got {np.shape(arrays['mean'])}; fit again"
-            )
         try:
-            return cls(
-                mean=np.asarray(arrays["mean"], np.float64),
-                pixel_valid=np.asarray(arrays["pixel_valid"], np.bool_),
-                centre_px=_pair(known.pop("centre_px")),
-                pixel_scale=_pair(known.pop("pixel_scale", (1.0, 1.0))),
-                rings=RingOptions(**known.pop("rings", {})),
-                autocorrelation=arrays.get("autocorrelation"),
-                order0_mean=arrays.get("order0_mean"),
-                ellipse=_pair(known.pop("ellipse", (1.0, 0.0))),
-                shift_px=arrays.get("shift_px"),
-                descan_px=arrays.get("descan_px"),
-                rest_profile=arrays.get("rest_profile"),
-                ring_orders=None if orders is None else tuple(int(n) for n in orders),
-                **known,
-            )
+            return cls(**keywords_of(scalars, arrays))
         except (KeyError, TypeError) as error:
             raise OptionError(f"plan: unknown or missing entry ({error}); fit again") from error
 
@@ -410,72 +363,3 @@ class Plan:
     def _chunks(self, frames: np.ndarray) -> list[slice]:
         step = max(1, CHUNK_VALUES // int(np.prod(self.detector_shape)))
         return [slice(start, min(start + step, len(frames))) for start in range(0, len(frames), step)]
-
-
-@dataclass(slots=True, eq=False)
-class _Made:
-    """What follows from a plan and is worth keeping while it is used."""
-
-    steps: Steps
-    wandering: Wandering | None = None
-    noise: np.ndarray | None = None
-
-
-_KEPT: weakref.WeakKeyDictionary[Plan, _Made] = weakref.WeakKeyDictionary()
-_LOCK = threading.Lock()
-
-
-def _steps(plan: Plan) -> Steps:
-    return _made(plan).steps
-
-
-def _made(plan: Plan) -> _Made:
-    with _LOCK:
-        steps = _KEPT.get(plan)
-        if steps is None:
-            steps = _KEPT[plan] = _make_steps(plan)
-    return steps
-
-
-def _sharing_steps(plan: Plan, new: Plan) -> Plan:
-    """`new`, which differs in nothing that the steps depend on, with the steps that `plan` has made."""
-    with _LOCK:
-        steps = _KEPT.get(plan)
-        if steps is not None:
-            _KEPT[new] = steps
-    return new
-
-
-def _make_steps(plan: Plan) -> _Made:
-    setup = _setup(plan, plan.ring_orders)
-    steps = make_steps(setup, with_noise=plan.shift_px is None)
-    if plan.shift_px is None:
-        return _Made(steps=steps)
-    step_px = choose_step(plan.shift_px, plan.detector_shape)
-    profile = np.asarray(plan.rest_profile, np.float64)
-    return _Made(steps=steps, wandering=Wandering(setup=setup, still=steps, step_px=step_px, profile=profile))
-
-
-def _setup(plan: Plan, ring_orders: tuple[int, ...] | None) -> Setup:
-    return Setup(
-        mean=plan.mean,
-        pixel_valid=plan.pixel_valid,
-        centre_px=_pair(plan.centre_px),
-        pixel_scale=_pair(plan.pixel_scale),
-        ellipse=_pair(plan.ellipse),
-        rings=plan.rings,
-        whitening=plan.whitening,
-        gain=1.0 if plan.gain is None else plan.gain,
-        offset=plan.offset,
-        normalise=plan.normalise != "none",
-        reference_total=plan.reference_total,
-        autocorrelation=plan.autocorrelation,
-        spread_px=plan.spread_px,
-        ring_orders=ring_orders,
-        moves=plan.shift_px is not None,
-    )
-
-
-def _pair(values: Any) -> tuple[float, float]:
-    first, second = values
-    return float(first), float(second)
