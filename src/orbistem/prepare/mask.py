@@ -2,9 +2,8 @@
 
 A hot or dead pixel is told from a sharp feature by its neighbours: optics and detector spread every real
 peak over some of them, so a spike or a pit that stands alone is the detector's. Both must also be many
-standard deviations of the counting noise away, so that the same thresholds serve at any dose. A beam stop
-is a connected area that is dark where the half turn of the pattern is bright, with bright pixels right
-beside it.
+standard deviations of the counting noise away, so that the same thresholds serve at any dose. For the beam
+stop see `beam_stop`.
 """
 
 from __future__ import annotations
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from orbistem.errors import OptionError
+from orbistem.prepare.beam_stop import find_beam_stop, half_shadow_px, half_turn
 from orbistem.prepare.centre import find_centre
 from orbistem.prepare.moments import MomentsResult
 
@@ -25,7 +25,6 @@ Pixels = tuple[tuple[int, int], ...]
 
 _EIGHT = np.ones((3, 3), bool)
 MIN_PATTERNS = 3
-_WIDEST_HALF_SHADOW_PX = 3
 _SMALL_PX = 6  # a cluster of dead pixels is no larger
 
 
@@ -132,7 +131,16 @@ def find_bad_pixels(
         hot = hot | (good & _hot(moments, known & ~hot, electron, options))
     dead = good & _dead(moments, known & ~hot, electron, options) if options.dead else nothing
     good &= ~hot & ~dead
-    shadow = _beam_stop(moments, good, electron, options) if options.beam_stop else nothing
+    shadow = nothing
+    if options.beam_stop:
+        shadow = find_beam_stop(
+            moments.mean,
+            good,
+            electron / max(moments.n, 1),
+            dark_ratio=options.dark_ratio,
+            min_counts=options.min_counts,
+            min_px=options.min_beam_stop_px,
+        )
     valid = good & ~shadow
     spiked = find_spiked(moments)
     listed = missing if pixel_valid is None else missing & pixel_valid
@@ -155,9 +163,7 @@ def find_bad_pixels(
 def with_half_shadow(mask: MaskResult, autocorrelation: Floats) -> MaskResult:
     """Mask the half shadow about a beam stop, too, where electrons spread over pixels.
 
-    The noise of neighbouring pixels then is correlated. For a Gaussian spread of s px the correlation at a
-    distance of one pixel is exp(-1 / 4 s²), and pixels within 2 s of the shadow miss more than 1 % of
-    their share.
+    The noise of neighbouring pixels then is correlated; see `beam_stop.half_shadow_px`.
 
     Parameters
     ----------
@@ -166,12 +172,9 @@ def with_half_shadow(mask: MaskResult, autocorrelation: Floats) -> MaskResult:
     autocorrelation
         Of the noise, (7, 7), 1 in the middle; see `moments.autocorrelation`.
     """
-    middle = autocorrelation.shape[0] // 2
-    next_px = 0.5 * float(autocorrelation[middle, middle + 1] + autocorrelation[middle + 1, middle])
-    if not mask.beam_stop.any() or not 0.05 < next_px < 1:
+    steps = half_shadow_px(autocorrelation)
+    if not mask.beam_stop.any() or steps == 0:
         return mask
-    spread_px = 0.5 / np.sqrt(-np.log(next_px))
-    steps = min(max(int(np.rint(2 * spread_px)), 1), _WIDEST_HALF_SHADOW_PX)
     shadow = ndimage.binary_dilation(mask.beam_stop, structure=_EIGHT, iterations=steps)
     notes = tuple(note for note in mask.notes if not note.startswith("a beam stop"))
     note = f"a beam stop of {shadow.sum()} pixels masked, with a half shadow of {steps} px"
@@ -252,7 +255,7 @@ def _repeated(mean: Floats, pits: Bools, good: Bools) -> Bools:
     if fit.problem is not None:
         return np.zeros_like(pits)
     near = ndimage.binary_dilation(pits).astype(np.float64)
-    share = float((_half_turn(near, fit.centre_px)[pits] > 0.5).mean())
+    share = float((half_turn(near, fit.centre_px)[pits] > 0.5).mean())
     return pits if share > 0.5 else np.zeros_like(pits)
 
 
@@ -291,73 +294,6 @@ def _saturated(moments: MomentsResult) -> Bools:
     clipped: Bools = at_top & often
     never_moves = at_top & (moments.minimum == ceiling)
     return clipped if clipped.sum() - never_moves.sum() >= 2 or never_moves.sum() >= 4 else ~np.isfinite(gap)
-
-
-def _beam_stop(moments: MomentsResult, good: Bools, electron: float, options: MaskOptions) -> Bools:
-    mean = np.where(good, np.maximum(moments.mean, 0), np.nan)
-    shadow = np.zeros_like(good)
-    for _ in range(3):  # the shadow moves the centre, and the centre the shadow
-        fit = find_centre(mean, pixel_valid=good & ~shadow)
-        if fit.problem is not None or fit.correlation < 0.5:
-            return np.zeros_like(good)
-        found = _shadow(mean, good, fit.centre_px, electron / max(moments.n, 1), options)
-        if (found == shadow).all():
-            break
-        shadow = found
-    return shadow
-
-
-def _shadow(
-    mean: Floats, good: Bools, centre: tuple[float, float], electron: float, options: MaskOptions
-) -> Bools:
-    """Dark areas with a bright half turn and bright neighbours; `electron` is that of the mean."""
-    filled = np.where(good, mean, 0.0)
-    partner = _half_turn(filled, centre)
-    partner_good = _half_turn(good.astype(np.float64), centre) > 0.99
-    # The darkest of nine forgives a centre that is 1 px off.
-    lowest = ndimage.minimum_filter(np.where(partner_good, partner, 0.0), size=3)
-    lit = lowest / electron >= options.min_counts
-    dark = good & lit & (filled <= options.dark_ratio * lowest)
-    around = _around(filled, good, centre)
-    around[around / electron < options.min_counts] = -1.0  # nothing is missed where the whole ring is dark
-    label, count = ndimage.label(dark, structure=_EIGHT)
-    shadow = np.zeros_like(good)
-    for index in range(1, count + 1):
-        area = label == index
-        if area.sum() < options.min_beam_stop_px:
-            continue
-        level = float(np.median(lowest[area]))
-        reach = ndimage.binary_dilation(area, structure=_EIGHT, iterations=3) & good
-        bright = reach & (filled > 0.3 * level)
-        if bright.sum() < 0.3 * (reach & ~area).sum():
-            continue  # dark surroundings: a weak reflection, not a shadow
-        black = good & (filled <= options.dark_ratio * np.minimum(around, level))
-        width = float(ndimage.distance_transform_edt(area).max())
-        steps = int(np.ceil(2 * width)) + 1
-        area = ndimage.binary_dilation(area, structure=_EIGHT, iterations=steps, mask=black | area)
-        rim = ndimage.binary_dilation(area, structure=_EIGHT) & good
-        shadow |= area | (rim & (filled < 0.7 * partner))
-    return shadow
-
-
-def _around(image: Floats, good: Bools, centre: tuple[float, float]) -> Floats:
-    """Level of the brighter part of each pixel's ring, shape (ky, kx)."""
-    y, x = np.indices(image.shape)
-    ring = np.rint(np.hypot(y - centre[0], x - centre[1])).astype(int)
-    level = np.zeros(ring.max() + 1)
-    for radius in range(len(level)):
-        values = image[(ring == radius) & good]
-        level[radius] = np.quantile(values, 0.7) if len(values) else 0.0
-    result: Floats = ndimage.maximum_filter1d(level, 3)[ring]
-    return result
-
-
-def _half_turn(image: Floats, centre: tuple[float, float]) -> Floats:
-    y, x = np.indices(image.shape)
-    turned: Floats = ndimage.map_coordinates(
-        image, [2 * centre[0] - y, 2 * centre[1] - x], order=1, mode="constant", cval=0.0
-    )
-    return turned
 
 
 def find_spiked(moments: MomentsResult) -> tuple[int, ...]:
