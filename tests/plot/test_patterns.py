@@ -4,7 +4,7 @@ from matplotlib.figure import Figure
 from report.synthetic import synthetic_examples, synthetic_maps
 
 from orbistem.plot.latent import latent_plane, manifold
-from orbistem.plot.patterns import centre_cross, mask_overlay, pattern
+from orbistem.plot.patterns import FAULTS, centre_cross, fault_overlay, mask_overlay, outline, pattern
 
 
 @pytest.fixture
@@ -34,6 +34,36 @@ def test_masked_pixels_do_not_count_for_the_limits(ax, rng):
     assert drawn.norm.vmax < 100
     overlay = mask_overlay(ax, valid, drawn=drawn)
     np.testing.assert_array_equal(overlay.get_array()[..., 3] > 0, ~valid)
+
+
+def test_every_fault_has_its_colour(ax):
+    drawn = pattern(ax, np.ones((6, 8)))
+    fault = np.zeros((6, 8), np.int8)
+    fault[0, : len(FAULTS)] = np.arange(1, len(FAULTS) + 1)
+    overlay = fault_overlay(ax, fault, drawn=drawn).get_array()
+    np.testing.assert_array_equal(overlay[..., 3] > 0, fault > 0)
+    assert len(np.unique(overlay[0, : len(FAULTS), :3], axis=0)) == len(FAULTS)
+
+
+def test_the_order_of_faults_is_that_of_the_file():
+    from orbistem.pipeline.examples import FAULT_NAMES
+
+    assert tuple(FAULTS) == FAULT_NAMES
+
+
+def test_an_outline_is_closed_and_moves_nothing(ax):
+    pattern(ax, np.ones((6, 8)), colour_bar=True)
+    view = ax.get_xlim(), ax.get_ylim()
+    (line,) = outline(ax, [[0, 0], [0, 30], [30, 30]])
+    assert line.get_xdata().tolist() == [0, 30, 30, 0]
+    assert (ax.get_xlim(), ax.get_ylim()) == view
+
+
+def test_ticks_of_a_root_scale_stand_apart(ax):
+    drawn = pattern(ax, np.linspace(0, 123.0, 48).reshape(6, 8), colour_bar=True)
+    ticks = [float(drawn.norm(t)) for t in drawn.colorbar.get_ticks()]
+    assert len(ticks) >= 3
+    assert min(np.diff(ticks)) > 0.08
 
 
 def test_the_centre_is_a_cross_with_its_uncertainty(ax):

@@ -8,7 +8,7 @@ from orbistem.pipeline.calibration import measure
 from orbistem.prepare.left_out import LeaveOutOptions, find_left_out
 from orbistem.prepare.mask import find_spiked
 from orbistem.prepare.moments import Moments
-from orbistem.prepare.scan_lines import find_line_faults
+from orbistem.prepare.scan_lines import drift_of, find_line_faults
 from orbistem.prepare.thumbnails import Thumbnails
 from orbistem.progress import Silent
 from orbistem.scan import Scan
@@ -17,9 +17,13 @@ from orbistem.stream import Inline, Threads
 SHAPE, PX = (24, 30), (20, 24)
 
 
-def rates(rng):
-    """Smooth structure (y, x) that changes the pattern: no two neighbouring lines are alike."""
-    y, x = np.indices(SHAPE)
+def rates(rng, drift=0.0):
+    """Smooth structure (y, x) that changes the pattern: no two neighbouring lines are alike.
+
+    Each line is moved by `drift` columns against the one before.
+    """
+    y, x = np.indices(SHAPE).astype(float)
+    x = x - drift * (y - 11.5)
     bumps = np.zeros(SHAPE)
     for _ in range(25):
         v, u = rng.uniform(0, SHAPE[0]), rng.uniform(0, SHAPE[1])
@@ -105,6 +109,28 @@ def test_lines_that_jump(patterns):
     assert found.jumps == (11,)
     assert abs(found.line_shift[10]) == pytest.approx(3, abs=0.5)
     assert "line 11" in found.problems[0]
+
+
+@pytest.mark.parametrize("drift", [0.3, -0.2])
+def test_steady_drift_is_measured_and_said(rng, drift):
+    """Columns per line times 23 lines, with its sign: + is towards larger x."""
+    found = faults(rng.poisson(rates(rng, drift)).astype(np.uint16))
+    assert found.drift == pytest.approx(23 * drift, abs=2.0)
+    assert "drifts sideways by" in found.remarks[0]
+    assert not found.jumps
+    assert not found.problems
+
+
+def test_no_drift_is_no_sentence(patterns):
+    assert not faults(patterns).remarks
+
+
+def test_drift_is_the_usual_step_of_a_line():
+    steps = np.full(20, 0.5)
+    steps[3], steps[7] = np.nan, 6.0  # a jump is not drift
+    assert drift_of(steps)[0] == pytest.approx(10.0)
+    assert drift_of(np.full(20, 0.01)) == (pytest.approx(0.2), ())
+    assert np.isnan(drift_of(np.r_[np.full(9, 0.5), np.full(20, np.nan)])[0])
 
 
 def test_blank_and_cosmic_patterns_are_left_out(patterns):

@@ -80,6 +80,8 @@ def synthetic_examples(maps: xr.Dataset, *, rng: np.random.Generator) -> xr.Data
     valid = np.ones((DETECTOR_PX, DETECTOR_PX), dtype=np.int8)
     valid[:24, 22:25] = 0
     valid[40, 7] = 0
+    fault = np.where(valid == 0, 6, 0).astype(np.int8)  # a beam stop ...
+    fault[40, 7] = 2  # ... and a hot pixel
     mean = template.mean(axis=0)
     detector, stack = ("ky", "kx"), ("example", "ky", "kx")
     electrons = {"units": "electrons"}
@@ -88,6 +90,7 @@ def synthetic_examples(maps: xr.Dataset, *, rng: np.random.Generator) -> xr.Data
             "mean": (detector, mean, electrons),
             "background": (detector, mean, electrons),
             "pixel_valid": (detector, valid),
+            "pixel_fault": (detector, fault),
             "template": (stack, template.astype(np.float32), electrons),
             "nearest": (stack, rng.poisson(template).astype(np.float32), electrons),
             "example_latent": (("example", "latent_dim"), latent[chosen]),
@@ -142,6 +145,15 @@ def synthetic_run(maps: xr.Dataset) -> dict[str, Any]:
         },
         "noise": {"gain": 1.02, "unit_variance": 1.004},
         "centre": {"px": [23.4, 23.9], "sd_px": [0.03, 0.04], "method": "half turn of the mean pattern"},
+        "ellipse": {
+            "ratio": 1.02,
+            "angle_rad": 0.6,
+            "found": [1.02, 0.6],
+            "disk_px": [23.4, 23.9, 16.0],
+            "semi_angle_mrad": 21.3,
+        },
+        "descan": {"model": "plane", "parts": _descan_parts()},
+        "lines": {"shift_columns": [0.1] * 20 + [3.0, None] + [0.1] * 25, "jumps": [21]},
         "whitening": {
             "chosen": "poisson",
             "why": "it keeps 88 % of the information, the root 61 %",
@@ -163,6 +175,19 @@ def synthetic_run(maps: xr.Dataset) -> dict[str, Any]:
             "24 coefficients stand above the noise edge and were kept.",
         ],
         "scores": {"explained_variance": 0.953, "repeat_error": 0.071, "active_units": 2},
+    }
+
+
+def _descan_parts() -> dict[str, Any]:
+    """Shifts of 4 x 4 parts of a scan: a plane, and some hundredths of a pixel beside it."""
+    y, x = np.indices((4, 4)).reshape(2, -1) / 3 - 0.5
+    model = np.stack([1.3 * y - 1.7 * x, 1.7 * y + x], axis=1)
+    beside = 0.03 * np.stack([np.cos(7 * y + 3 * x), np.sin(5 * x - 2 * y)], axis=1)
+    place = np.stack([y, x], axis=1)
+    return {
+        "place": place.tolist(),
+        "shift_px": (model + beside).tolist(),
+        "model_px": model.tolist(),
     }
 
 

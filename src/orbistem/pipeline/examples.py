@@ -12,6 +12,7 @@ from orbistem.pipeline.classes import SiteClasses
 from orbistem.pipeline.frames import read_at_rest
 from orbistem.pipeline.static import static_pattern
 from orbistem.plan import Plan
+from orbistem.prepare.mask import MaskResult
 from orbistem.result import TrainedModel
 from orbistem.scan import Scan
 
@@ -23,6 +24,8 @@ __all__ = ["build_examples", "choose_examples"]
 N_EXAMPLES = 8
 OUTLIER_SHARE = 0.01
 """The rarest latents are no examples of anything."""
+FAULT_NAMES = ("masked", "hot", "dead", "never finite", "saturated", "beam stop")
+"""Why a pixel is not used; "masked" by the user or the file."""
 
 
 def choose_examples(z: NDArray[Any], active: tuple[bool, ...], n: int = N_EXAMPLES) -> NDArray[np.int64]:
@@ -54,6 +57,18 @@ def choose_examples(z: NDArray[Any], active: tuple[bool, ...], n: int = N_EXAMPL
     return np.asarray(rows[chosen], np.int64)
 
 
+def pixel_faults(pixel_valid: NDArray[np.bool_], mask: MaskResult | None) -> NDArray[np.int8]:
+    """0 for pixels in use, else one more than the place in `FAULT_NAMES`, (ky, kx)."""
+    fault = np.where(pixel_valid, 0, 1).astype(np.int8)
+    if mask is None:
+        return fault
+    for number, pixels in enumerate((mask.hot, mask.dead, mask.missing, mask.saturated), start=2):
+        if pixels:
+            fault[tuple(np.array(pixels).T)] = number
+    fault[mask.beam_stop] = 6
+    return np.where(pixel_valid, 0, fault).astype(np.int8)
+
+
 def build_examples(
     scan: Scan,
     plan: Plan,
@@ -62,6 +77,7 @@ def build_examples(
     encoding: Encoding | None,
     active: tuple[bool, ...],
     classes: SiteClasses | None = None,
+    mask: MaskResult | None = None,
 ) -> xr.Dataset:
     """Mean pattern, background and mask; with a model also decoded patterns beside measured ones.
 
@@ -75,6 +91,8 @@ def build_examples(
         Of the run; None where nothing was trained.
     classes
         Where these were asked for.
+    mask
+        Why pixels are not used, where that was looked for.
     """
     import xarray as xr
 
@@ -84,6 +102,15 @@ def build_examples(
     layers: dict[str, Any] = {
         "mean": (detector, mean.astype(np.float32), units | {"long_name": "mean pattern"}),
         "pixel_valid": (detector, plan.pixel_valid.astype(np.int8), {"long_name": "pixels in use"}),
+        "pixel_fault": (
+            detector,
+            pixel_faults(plan.pixel_valid, mask),
+            {
+                "long_name": "why a pixel is not used",
+                "flag_values": np.arange(len(FAULT_NAMES) + 1, dtype=np.int8),
+                "flag_meanings": " ".join(("used", *(name.replace(" ", "_") for name in FAULT_NAMES))),
+            },
+        ),
     }
     if model is not None and encoding is not None:
         chosen = choose_examples(encoding.z, active)

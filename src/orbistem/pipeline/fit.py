@@ -285,6 +285,7 @@ def _fit(
             encoding=training.encoding,
             active=training.active,
             classes=classes,
+            mask=prepared.mask,
         )
         examples = with_pictures(examples, () if verdicts is None else verdicts.findings)
         if training.model is not None and training.encoding is not None:

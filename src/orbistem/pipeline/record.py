@@ -17,6 +17,7 @@ from orbistem.config import FitConfig
 from orbistem.durable import atomic_write_text, sha256_file, sha256_tree
 from orbistem.errors import InputError
 from orbistem.harmonics.steerable_pca import SteerableBasis
+from orbistem.pipeline.calibration import semi_angle_mrad
 from orbistem.pipeline.preparation import Preparation
 from orbistem.pipeline.workplace import STATE_FOLDER
 from orbistem.result import plain
@@ -59,7 +60,7 @@ def describe_run(scan: Scan, config: FitConfig, prepared: Preparation, *, checks
             "sd_px": list(prepared.centre.sd_px),
             "method": prepared.centre.method,
         },
-        **describe_calibration(prepared),
+        **describe_calibration(scan, prepared),
         "whitening": {
             "chosen": prepared.plan.whitening,
             "why": prepared.whitening.why,
@@ -70,8 +71,8 @@ def describe_run(scan: Scan, config: FitConfig, prepared: Preparation, *, checks
     }
 
 
-def describe_calibration(prepared: Preparation) -> dict[str, Any]:
-    """Descan and ellipse: what was found and done, and why."""
+def describe_calibration(scan: Scan, prepared: Preparation) -> dict[str, Any]:
+    """Descan, ellipse and lines of the scan: what was found and done, and why."""
     found: dict[str, Any] = {}
     descan, ellipse = prepared.descan, prepared.ellipse
     if descan is not None:
@@ -83,6 +84,11 @@ def describe_calibration(prepared: Preparation) -> dict[str, Any]:
             "explained": descan.explained,
             "step_px": prepared.plan.centre_step_px,
             "why": descan.why,
+            "parts": {
+                "place": descan.tile_place.tolist(),
+                "shift_px": descan.tile_shift_px.tolist(),
+                "model_px": descan.tile_model_px.tolist(),
+            },
         }
     if ellipse is not None:
         found["ellipse"] = {
@@ -91,7 +97,17 @@ def describe_calibration(prepared: Preparation) -> dict[str, Any]:
             "found": None if ellipse.found is None else list(ellipse.found),
             "ratio_sd": ellipse.ratio_sd,
             "disk_px": None if ellipse.disk_px is None else list(ellipse.disk_px),
+            "semi_angle_mrad": semi_angle_mrad(scan, ellipse),
             "why": ellipse.why,
+        }
+    if prepared.left_out is not None:
+        lines = prepared.left_out.lines
+        found["lines"] = {
+            "shift_columns": lines.line_shift.tolist(),
+            "drift_columns": lines.drift,
+            "jumps": list(lines.jumps),
+            "fly_back_columns": list(lines.columns),
+            "rolled_by": lines.roll,
         }
     return found
 

@@ -157,7 +157,9 @@ def measure_symmetry(
                 broken=verdicts.broken,
                 by_instrument=None if verdicts.instrument is None else verdicts.instrument.maps(),
             )
-            examples = build_examples(scan, prepared.plan, model=None, encoding=None, active=())
+            examples = build_examples(
+                scan, prepared.plan, model=None, encoding=None, active=(), mask=prepared.mask
+            )
             examples = with_pictures(examples, verdicts.findings)
             write_datasets(place.directory, maps, examples)
         problems = [text for text in prepared.problems if not text.startswith("Nothing was trained")]

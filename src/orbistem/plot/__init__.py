@@ -3,6 +3,6 @@
 Matplotlib is imported inside the functions, so that importing this folder stays quick.
 """
 
-from orbistem.plot import latent, layout, maps, patterns, scale, training
+from orbistem.plot import checks, latent, layout, maps, patterns, scale, training
 
-__all__ = ["latent", "layout", "maps", "patterns", "scale", "training"]
+__all__ = ["checks", "latent", "layout", "maps", "patterns", "scale", "training"]

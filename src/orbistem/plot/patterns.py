@@ -16,13 +16,34 @@ if TYPE_CHECKING:
     from matplotlib.colors import Normalize
     from matplotlib.image import AxesImage
 
-__all__ = ["PatternScale", "centre_cross", "mask_overlay", "pattern", "pattern_norm"]
+__all__ = [
+    "FAULTS",
+    "PatternScale",
+    "centre_cross",
+    "fault_overlay",
+    "mask_overlay",
+    "outline",
+    "pattern",
+    "pattern_norm",
+]
 
 PatternScale = Literal["linear", "root", "log", "signed"]
 Floats = npt.NDArray[np.float64]
 
 LOG_DECADES = 4.0  # a logarithmic scale reaches this far below its top, at most
 MASK_COLOUR = "#e4572e"
+TICK_ROOM = 0.09  # between ticks of a colour bar, over its length
+UNCERTAINTY_COLOUR = "#46d6e0"
+FAULTS: dict[str, tuple[str, str]] = {
+    "masked": ("grey", "#a8adb5"),
+    "hot": ("cyan", "#19e3ff"),
+    "dead": ("green", "#2ecc57"),
+    "never finite": ("white", "#ffffff"),
+    "saturated": ("magenta", "#ff4fd8"),
+    "beam stop": ("blue", "#4f7ff0"),
+}
+"""Why a pixel is not used, the name of its colour, and the colour, none of which patterns have: n in a map of
+faults is the n-th of these, 0 a good pixel."""
 
 
 def pattern(
@@ -100,6 +121,8 @@ def pattern(
         bar = ax.figure.colorbar(drawn, cax=ax.inset_axes((1.03, 0.0, 0.045, 1.0)))
         bar.outline.set_linewidth(0.4)
         style_axes(bar.ax)
+        if scale == "root":
+            bar.set_ticks(_spaced_ticks(norm))
         bar.ax.set_ylabel(plain_text(bar_label), fontsize=8)
     return drawn
 
@@ -132,7 +155,7 @@ def centre_cross(
     artists: list[Artist] = [*across, *down]
     if centre_sd is not None and all(np.isfinite(centre_sd)):
         size = (4 * centre_sd[1], 4 * centre_sd[0])
-        ellipse = Ellipse((x, y), *size, fill=False, edgecolor="#46d6e0", linewidth=1.1)
+        ellipse = Ellipse((x, y), *size, fill=False, edgecolor=UNCERTAINTY_COLOUR, linewidth=1.1)
         artists.append(ax.add_patch(ellipse))
     return artists
 
@@ -158,6 +181,43 @@ def mask_overlay(ax: Axes, valid: npt.ArrayLike, *, drawn: AxesImage) -> AxesIma
     return ax.imshow(rgba, extent=drawn.get_extent(), interpolation="nearest")
 
 
+def fault_overlay(ax: Axes, fault: npt.ArrayLike, *, drawn: AxesImage) -> AxesImage:
+    """Colour the pixels that are not used, each kind in its own colour of `FAULTS`.
+
+    Parameters
+    ----------
+    ax
+        Axes of a `pattern`.
+    fault
+        Shape (ky, kx), integer: 0 for pixels in use, else the number of a kind in `FAULTS`, from 1 on.
+    drawn
+        The image of that pattern, whose extent the overlay takes.
+    """
+    from matplotlib.colors import to_rgb
+
+    kind = np.asarray(fault)
+    rgba = np.zeros((*kind.shape, 4))
+    for number, (_, colour) in enumerate(FAULTS.values(), start=1):
+        rgba[kind == number] = (*to_rgb(colour), 0.85)
+    return ax.imshow(rgba, extent=drawn.get_extent(), interpolation="nearest")
+
+
+def outline(ax: Axes, edge: npt.ArrayLike) -> list[Artist]:
+    """Draw a closed dashed line through (n, 2) points (ky, kx), in the unit of the axes; the view stays."""
+    from matplotlib.patheffects import withStroke
+
+    points = np.asarray(edge, dtype=np.float64)
+    closed = np.concatenate([points, points[:1]])
+    view = ax.get_xlim(), ax.get_ylim()
+    dark = [withStroke(linewidth=2.4, foreground="black")]
+    lines = ax.plot(
+        closed[:, 1], closed[:, 0], color="white", linewidth=1.0, linestyle=(0, (4, 2)), path_effects=dark
+    )
+    ax.set_xlim(view[0])
+    ax.set_ylim(view[1])
+    return list(lines)
+
+
 def pattern_norm(image: Floats, *, scale: PatternScale, limits: Limits | None = None) -> Normalize:
     """From intensities to [0, 1] of the colour map; NaN in ``image`` is ignored."""
     from matplotlib.colors import LogNorm, Normalize, PowerNorm
@@ -176,3 +236,16 @@ def pattern_norm(image: Floats, *, scale: PatternScale, limits: Limits | None = 
             return LogNorm(vmin=low, vmax=top, clip=True)
         case _:
             assert_never(scale)
+
+
+def _spaced_ticks(norm: Normalize) -> list[float]:
+    """Round numbers that a scale does not squeeze together."""
+    from matplotlib.ticker import MaxNLocator
+
+    low, high = float(norm.vmin or 0.0), float(norm.vmax or 1.0)
+    found: list[float] = []
+    for value in MaxNLocator(6).tick_values(low, high):
+        inside = low <= value <= high
+        if inside and (not found or float(norm(value)) - float(norm(found[-1])) >= TICK_ROOM):
+            found.append(float(value))
+    return found

@@ -94,8 +94,8 @@ class DescanFit:
         Largest distance between the shifts of two positions.
     explained : float
         Share of the variance of the tiles' shifts that the model explains.
-    tile_place, tile_shift_px : (tile, 2)
-        What was measured.
+    tile_place, tile_shift_px, tile_model_px : (tile, 2)
+        Where the parts of the scan lie, what was measured there, and what the model says.
     mean : (ky, kx) or None
         Mean pattern at rest, stored units; NaN where nothing was measured. None without descan.
     why : str
@@ -110,6 +110,7 @@ class DescanFit:
     explained: float
     tile_place: Floats
     tile_shift_px: Floats
+    tile_model_px: Floats
     mean: Floats | None
     why: str
     problem: Problem | None = None
@@ -193,6 +194,7 @@ def find_descan(
         explained=choice.explained,
         tile_place=tiles.place,
         tile_shift_px=shift,
+        tile_model_px=of_tiles,
         mean=_mean_at_rest(tiles, of_tiles, valid),
         why=choice.why,
     )
@@ -372,6 +374,7 @@ def _nothing(
         explained=explained,
         tile_place=tiles.place,
         tile_shift_px=np.full((len(tiles.n), 2), np.nan) if shift is None else shift,
+        tile_model_px=np.zeros((len(tiles.n), 2)),
         mean=None,
         why=why,
         problem=problem,
@@ -389,6 +392,7 @@ def _known(tiles: TileMeans, place: Floats, valid: Bools, coefficients: Floats) 
         explained=float("nan"),
         tile_place=tiles.place,
         tile_shift_px=np.full((len(tiles.n), 2), np.nan),
+        tile_model_px=of_tiles,
         mean=_mean_at_rest(tiles, of_tiles, valid),
         why=f"the pattern wanders by {moved:.2f} px over the scan, as given",
     )

@@ -107,6 +107,7 @@ def find_left_out(
     if options.fly_back:
         positions |= lines.fly_back
         notes += lines.notes
+    notes += lines.remarks
     return LeftOut(positions=positions, cosmic=cosmic, blank=blank, lines=lines, notes=tuple(notes))
 
 

@@ -34,6 +34,8 @@ MIN_GAIN = 0.15
 CHANCES = 6.0
 """Agreement and gain stand so many standard deviations above what noise makes."""
 MIN_STRUCTURE = 0.02
+MIN_DRIFT, DRIFT_SIGMA = 1.0, 4.0
+"""A steady drift is worth a sentence from so many columns on, and so many standard deviations."""
 
 
 class Problem(StrEnum):
@@ -65,10 +67,13 @@ class LinesFit:
         Columns that the scan seems to be rolled by; 0 where it does not.
     line_shift
         (line - 1,) columns by which each line is moved against the one before; NaN where not known.
+    drift
+        Columns by which the last line lies beside the first if every line is moved as usual; NaN where not
+        known.
     jumps
         Lines that jump against the one before.
-    notes, problems
-        Sentences.
+    notes, remarks, problems
+        Sentences: on what is left out, on what is not, and on what to be wary of.
     """
 
     fly_back: Bools
@@ -76,8 +81,10 @@ class LinesFit:
     period: int | None = None
     roll: int = 0
     line_shift: Floats = field(default_factory=lambda: np.empty(0))
+    drift: float = float("nan")
     jumps: tuple[int, ...] = ()
     notes: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
 
 
@@ -117,13 +124,16 @@ def find_line_faults(scan: Scan, thumbnails: NDArray[np.float32], usable: Bools)
     shift, jumps = _line_shifts(grid[:, keep])
     if jumps:
         problems.append(_jump_words(jumps))
+    drift, remarks = drift_of(shift)
     return LinesFit(
         fly_back=fly_back.reshape(-1),
         columns=columns,
         roll=roll,
         line_shift=shift,
+        drift=drift,
         jumps=jumps,
         notes=tuple(notes),
+        remarks=remarks,
         problems=tuple(problems),
     )
 
@@ -284,6 +294,29 @@ def _line_shifts(grid: Floats) -> tuple[Floats, tuple[int, ...]]:
     far = np.nan_to_num(np.abs(shift - usual)) >= max(JUMP_COLUMNS, 5 * spread)
     clear = (gain > MIN_GAIN) & (gain > CHANCES * chance) & (np.abs(lags[best]) < reach)
     return shift, tuple(int(line) for line in np.flatnonzero(far & clear) + 1)
+
+
+def drift_of(line_shift: Floats) -> tuple[float, tuple[str, ...]]:
+    """Columns from the first line to the last at the usual shift of a line, and a sentence where it matters.
+
+    Parameters
+    ----------
+    line_shift
+        (line - 1,), NaN where not known.
+    """
+    known = line_shift[np.isfinite(line_shift)]
+    if 2 * len(known) < len(line_shift) or len(known) < MIN_LINES:
+        return float("nan"), ()
+    usual = float(np.median(known))
+    spread = 1.4826 * float(np.median(np.abs(known - usual)))
+    sd = 1.2533 * spread / np.sqrt(len(known))  # of a median
+    drift = usual * len(line_shift)
+    if abs(drift) < MIN_DRIFT or abs(usual) < DRIFT_SIGMA * sd:
+        return drift, ()
+    return drift, (
+        f"from the first to the last line the scan drifts sideways by {drift:+.1f} columns ({usual:+.2f} a "
+        "line), if the structure itself does not lie aslant",
+    )
 
 
 def _vertex(agreement: Floats, best: NDArray[np.int64]) -> Floats:

@@ -9,7 +9,6 @@ import numpy as np
 
 from orbistem.plot.latent import latent_plane, manifold
 from orbistem.plot.maps import Kind, active_latents, angle_map, scalar_map
-from orbistem.plot.patterns import centre_cross, mask_overlay, pattern
 from orbistem.plot.point_groups import point_group_map
 from orbistem.plot.training import eigenvalue_spectrum, evidence_curves
 from orbistem.report.canvas import (
@@ -18,11 +17,10 @@ from orbistem.report.canvas import (
     map_axes,
     new_axes,
     new_figure,
-    pixel_scale,
     png,
     valid_pixels,
 )
-from orbistem.report.files import RunFiles, number, numbers, section
+from orbistem.report.files import RunFiles, number, section
 from orbistem.report.history import evidence_history, per_order
 
 if TYPE_CHECKING:
@@ -35,7 +33,6 @@ __all__ = [
     "latent_pictures",
     "manifold_picture",
     "map_pictures",
-    "mean_picture",
     "plane_pictures",
     "spectrum_picture",
     "training_picture",
@@ -281,42 +278,6 @@ def manifold_picture(files: RunFiles) -> Picture | None:
         "pattern is mostly noise. Last: what distinguishes the point from the mean pattern."
     )
     return Picture(data_uri=png(fig), title="Decoded and measured patterns", caption=caption, wide=True)
-
-
-def mean_picture(files: RunFiles) -> Picture | None:
-    """The mean pattern with centre and mask."""
-    examples = files.examples
-    if examples is None or "mean" not in examples:
-        return None
-    fig, ax = new_axes()
-    mean = examples["mean"].values
-    valid = valid_pixels(files)
-    centre = section(files.run, "centre")
-    centre_px = numbers(centre.get("px"))
-    scale, unit = pixel_scale(files)
-    middle = (centre_px[0], centre_px[1]) if len(centre_px) == 2 else None
-    drawn = pattern(
-        ax,
-        mean,
-        valid=valid,
-        scale="root",
-        pixel_scale=scale,
-        centre_px=middle,
-        unit=unit,
-        colour_bar=True,
-        bar_label=f"{_counted(files)} (square-root scale)",
-    )
-    caption = ""
-    if valid is not None and not valid.all():
-        mask_overlay(ax, valid, drawn=drawn)
-        caption = f"Orange: {int((~valid).sum())} pixels that are not used. "
-    if middle is not None:
-        sd_px = numbers(centre.get("sd_px"))
-        sd = (sd_px[0] * scale[0], sd_px[1] * scale[1]) if len(sd_px) == 2 else None
-        centre_cross(ax, centre_sd=sd, reach=0.08 * mean.shape[0] * scale[0])
-        uncertain = f" ± ({sd_px[0]:.2f}, {sd_px[1]:.2f})" if sd else ""
-        caption += f"Cross: the centre, (ky, kx) = ({middle[0]:.2f}, {middle[1]:.2f}){uncertain} px."
-    return Picture(data_uri=png(fig), title="Mean pattern", caption=caption)
 
 
 def training_picture(files: RunFiles) -> Picture | None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any
 
-from orbistem.report import figures, site_figures
+from orbistem.report import check_figures, figures, site_figures
 from orbistem.report.canvas import Picture
 from orbistem.report.files import RunFiles, section, sentences
 from orbistem.report.words import (
@@ -127,7 +127,13 @@ def _preparation(files: RunFiles) -> str:
         listed = sentences(given, name)
         if listed:
             words += f"<li>{text}: {escape('; '.join(listed))}.</li>"
-    pictures = [figures.mean_picture(files), figures.spectrum_picture(files), figures.training_picture(files)]
+    pictures = [
+        check_figures.mean_picture(files),
+        check_figures.drift_picture(files),
+        check_figures.descan_picture(files),
+        figures.spectrum_picture(files),
+        figures.training_picture(files),
+    ]
     return (f"<ol>{words}</ol>" if words else "") + _pictures(pictures, "")
 
 
