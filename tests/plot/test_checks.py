@@ -22,15 +22,17 @@ def test_arrows_point_where_the_pattern_went(ax):
     ax.figure.canvas.draw()
 
 
-def test_drift_adds_up_and_jumps_are_marked(ax):
-    line, marks = line_drift(ax, [0.5, np.nan, 0.5, 4.0], [4, 99])
-    np.testing.assert_allclose(line.get_ydata(), [0.0, 0.5, 1.0, 1.5, 5.5])  # unknown: as usual
+def test_lines_and_those_that_jump(ax):
+    points, marks, usual = line_drift(ax, [0.5, np.nan, 0.5, 4.0], [4, 99], usual=0.5)
+    assert points.get_xdata().tolist() == [1, 3]  # counted from 0; the first has none before it
+    assert points.get_ydata().tolist() == [0.5, 0.5]
     assert marks.get_xdata().tolist() == [4]
-    assert marks.get_ydata().tolist() == [5.5]
+    assert marks.get_ydata().tolist() == [4.0]
+    assert list(usual.get_ydata()) == [0.5, 0.5]
 
 
 def test_a_steady_scan_looks_steady(ax):
-    (line,) = line_drift(ax, np.full(9, 0.01), [])
-    low, high = ax.get_ylim()
-    assert high - low == pytest.approx(2.0)
-    assert np.isfinite(line.get_ydata()).all()
+    assert len(line_drift(ax, np.full(9, 0.01), [], usual=np.nan)) == 1
+    assert ax.get_ylim() == (-1.0, 1.0)
+    line_drift(ax, np.full(9, np.nan), [], usual=np.nan)
+    ax.figure.canvas.draw()

@@ -111,26 +111,28 @@ def test_lines_that_jump(patterns):
     assert "line 11" in found.problems[0]
 
 
-@pytest.mark.parametrize("drift", [0.3, -0.2])
-def test_steady_drift_is_measured_and_said(rng, drift):
-    """Columns per line times 23 lines, with its sign: + is towards larger x."""
-    found = faults(rng.poisson(rates(rng, drift)).astype(np.uint16))
-    assert found.drift == pytest.approx(23 * drift, abs=2.0)
-    assert "drifts sideways by" in found.remarks[0]
-    assert not found.jumps
+@pytest.mark.parametrize("step", [1.0, -2.0])
+def test_lines_that_all_step_aside_are_said(rng, step):
+    """Whole columns, + towards larger x; what 25 bumps lie aslant by chance is less than half of one."""
+    found = faults(rng.poisson(rates(rng, step)).astype(np.uint16))
+    assert found.drift == pytest.approx(23 * step, abs=23 * 0.5)
+    assert "the scan drifts, or the structure lies aslant" in found.remarks[0]
     assert not found.problems
-
-
-def test_no_drift_is_no_sentence(patterns):
-    assert not faults(patterns).remarks
 
 
 def test_drift_is_the_usual_step_of_a_line():
     steps = np.full(20, 0.5)
     steps[3], steps[7] = np.nan, 6.0  # a jump is not drift
-    assert drift_of(steps)[0] == pytest.approx(10.0)
+    drift, words = drift_of(steps)
+    assert drift == pytest.approx(10.0)
+    assert "+0.50 columns beside the line before, +10.0 columns from" in words[0]
     assert drift_of(np.full(20, 0.01)) == (pytest.approx(0.2), ())
     assert np.isnan(drift_of(np.r_[np.full(9, 0.5), np.full(20, np.nan)])[0])
+
+
+def test_noise_does_not_drift(rng):
+    for _ in range(5):
+        assert not faults(rng.poisson(3.0, (24, 30, 9, 9)).astype(np.uint8)).remarks
 
 
 def test_blank_and_cosmic_patterns_are_left_out(patterns):

@@ -153,7 +153,11 @@ def synthetic_run(maps: xr.Dataset) -> dict[str, Any]:
             "semi_angle_mrad": 21.3,
         },
         "descan": {"model": "plane", "parts": _descan_parts()},
-        "lines": {"shift_columns": [0.1] * 20 + [3.0, None] + [0.1] * 25, "jumps": [21]},
+        "lines": {
+            "shift_columns": [0.1] * 20 + [3.0, None] + [0.1] * 25,
+            "drift_columns": 4.7,
+            "jumps": [21],
+        },
         "whitening": {
             "chosen": "poisson",
             "why": "it keeps 88 % of the information, the root 61 %",

@@ -53,7 +53,8 @@ def test_descan_is_shown_before_and_after(files):
 def test_drift_is_shown_where_it_is_known(files):
     caption = drift_picture(files).caption
     assert "Lines that jump: 21." in caption
-    assert "taken as moved like the others: 1." in caption
+    assert "too little structure to tell: 1." in caption
+    assert "makes +4.7 columns" in caption
     assert drift_picture(changed(files, lines={"shift_columns": [None] * 9})) is None
 
 

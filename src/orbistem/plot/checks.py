@@ -63,41 +63,50 @@ def shift_field(
     return drawn
 
 
-def line_drift(ax: Axes, shift: npt.ArrayLike, jumps: Sequence[int]) -> list[Artist]:
-    """Draw how far each line has moved sideways since the first, in columns, and mark lines that jump.
+def line_drift(ax: Axes, shift: npt.ArrayLike, jumps: Sequence[int], *, usual: float) -> list[Artist]:
+    """Draw how far each line has moved sideways against the one before, in columns.
 
     Parameters
     ----------
     ax
         Where to draw.
     shift
-        (line - 1,) columns by which each line is moved against the one before; NaN where not known, which
-        counts as the median of the others.
+        (line - 1,) columns; NaN where not known.
     jumps
-        Lines, counted from 0, that jump against the one before.
+        Lines, counted from 0, that jump.
+    usual
+        Shift that most lines have, drawn as a line; NaN for none.
+
+    Returns
+    -------
+    list of matplotlib.artist.Artist
+        Points of the lines, points of those that jump, the usual shift; what does not exist is left out.
     """
     step = np.asarray(shift, np.float64)
-    known = np.isfinite(step)
-    usual = float(np.median(step[known])) if known.any() else 0.0
-    moved = np.concatenate([[0.0], np.cumsum(np.where(known, step, usual))])
-    artists: list[Artist] = [*ax.plot(moved, color=ARROW_COLOUR, linewidth=1.3)]
-    lines = [line for line in jumps if 0 <= line < len(moved)]
-    if lines:
-        artists += ax.plot(
-            lines,
-            moved[lines],
-            linestyle="none",
-            marker="o",
-            markersize=4.5,
-            color=JUMP_COLOUR,
-            label="jumps",
-        )
-        ax.legend(fontsize=7.5, frameon=False, labelcolor=TEXT_COLOUR)
-    if np.ptp(moved) < 1:  # a steady scan looks steady
-        middle = 0.5 * (moved.max() + moved.min())
-        ax.set_ylim(middle - 1, middle + 1)
+    line = np.arange(1, len(step) + 1)
+    jumping = np.isin(line, jumps)
+    artists: list[Artist] = []
+    for chosen, colour, label in ((~jumping, ARROW_COLOUR, None), (jumping, JUMP_COLOUR, "jumps")):
+        chosen = chosen & np.isfinite(step)
+        if chosen.any():
+            artists += ax.plot(
+                line[chosen],
+                step[chosen],
+                linestyle="none",
+                marker="o",
+                markersize=3,
+                color=colour,
+                label=label,
+            )
+    if np.isfinite(usual):
+        artists.append(ax.axhline(usual, color=ARROW_COLOUR, linewidth=0.9, label="usual"))
+    reach = max(1.0, 1.15 * float(np.nanmax(np.abs(step), initial=0.0)))
+    ax.set_ylim(-reach, reach)  # a steady scan looks steady
+    ax.set_xlim(0, len(step) + 1)
     ax.set_xlabel("line")
-    ax.set_ylabel("moved sideways (columns)")
+    ax.set_ylabel("moved against the line before (columns)")
+    if ax.get_legend_handles_labels()[0]:
+        ax.legend(fontsize=7.5, frameon=False, labelcolor=TEXT_COLOUR)
     ax.grid(alpha=0.25, linewidth=0.5)
     style_axes(ax)
     return artists

@@ -34,8 +34,9 @@ MIN_GAIN = 0.15
 CHANCES = 6.0
 """Agreement and gain stand so many standard deviations above what noise makes."""
 MIN_STRUCTURE = 0.02
-MIN_DRIFT, DRIFT_SIGMA = 1.0, 4.0
-"""A steady drift is worth a sentence from so many columns on, and so many standard deviations."""
+MIN_DRIFT, DRIFT_SIGMA = 2.0, 4.0
+"""A steady step from line to line is worth a sentence from so many columns over the scan on, and so many
+standard deviations."""
 
 
 class Problem(StrEnum):
@@ -299,23 +300,30 @@ def _line_shifts(grid: Floats) -> tuple[Floats, tuple[int, ...]]:
 def drift_of(line_shift: Floats) -> tuple[float, tuple[str, ...]]:
     """Columns from the first line to the last at the usual shift of a line, and a sentence where it matters.
 
+    One scan cannot tell drift from structure that lies aslant, and the sentence says so.
+
     Parameters
     ----------
     line_shift
         (line - 1,), NaN where not known.
+
+    Returns
+    -------
+    float
+        NaN where most lines do not show it.
+    tuple of str
     """
     known = line_shift[np.isfinite(line_shift)]
     if 2 * len(known) < len(line_shift) or len(known) < MIN_LINES:
         return float("nan"), ()
     usual = float(np.median(known))
-    spread = 1.4826 * float(np.median(np.abs(known - usual)))
-    sd = 1.2533 * spread / np.sqrt(len(known))  # of a median
+    sd = 1.2533 * 1.4826 * float(np.median(np.abs(known - usual))) / np.sqrt(len(known))  # of a median
     drift = usual * len(line_shift)
     if abs(drift) < MIN_DRIFT or abs(usual) < DRIFT_SIGMA * sd:
         return drift, ()
     return drift, (
-        f"from the first to the last line the scan drifts sideways by {drift:+.1f} columns ({usual:+.2f} a "
-        "line), if the structure itself does not lie aslant",
+        f"most lines of the scan lie {usual:+.2f} columns beside the line before, {drift:+.1f} columns from "
+        "the first to the last: the scan drifts, or the structure lies aslant (a second scan, turned, tells)",
     )
 
 

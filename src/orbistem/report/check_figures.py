@@ -143,18 +143,23 @@ def descan_picture(files: RunFiles) -> Picture | None:
 
 
 def drift_picture(files: RunFiles) -> Picture | None:
-    """How far the lines of the scan have moved sideways, and which of them jump."""
+    """How far the lines of the scan move sideways, and which of them jump."""
     about = section(files.run, "lines")
     shift = np.array(numbers(about.get("shift_columns")), np.float64)
     if np.isfinite(shift).sum() < 2:
         return None
     jumps = [int(line) for line in numbers(about.get("jumps")) if np.isfinite(line)]
+    drift = number(about, "drift_columns")
+    usual = float("nan") if drift is None else drift / len(shift)
     fig, ax = new_axes(margins=PLOT_MARGINS)
-    line_drift(ax, shift, jumps)
+    line_drift(ax, shift, jumps, usual=usual)
+    caption = "How far each line lies sideways of the one before, as its patterns say."
+    if drift is not None:
+        caption += f" As most do, that makes {drift:+.1f} columns over the scan:"
+        caption += " drift, or structure that lies aslant."
     unknown = int((~np.isfinite(shift)).sum())
-    caption = "Every line against the one before, added up: a slope is drift, or structure that lies aslant."
     if unknown:
-        caption += f" Lines with too little structure, taken as moved like the others: {unknown}."
+        caption += f" Lines with too little structure to tell: {unknown}."
     caption += f" Lines that jump: {', '.join(map(str, jumps[:8]))}." if jumps else " No line jumps."
     return Picture(data_uri=png(fig), title="Drift of the lines", caption=caption)
 
