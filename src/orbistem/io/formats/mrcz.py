@@ -122,7 +122,9 @@ def _chunks(
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Offset and packed size of every chunk: walked from one to the next, never beyond the end."""
     end = os.fstat(file.fileno()).st_size
-    offsets, sizes, at = [], [], first
+    offsets: list[int] = []
+    sizes: list[int] = []
+    at = first
     while len(offsets) < n:
         file.seek(at)
         head = file.read(CHUNK_HEAD_BYTES)
