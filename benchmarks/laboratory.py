@@ -100,46 +100,27 @@ def fill(
     options: CompareOptions,
     again: set[str],
     draws: int,
+    group: GroupName | None = None,
 ) -> None:
-    """Rows of our methods that are not there yet, at one dose."""
-    wanted = [
-        one for one in options.methods or all_names() if one in again or one not in rows.known(name, dose)
-    ]
+    """Rows of our methods that are not there yet, at one dose; with a group, the row of OrbitVAE with it."""
+    config, suffix, names = FitConfig(), "", options.methods or all_names()
+    if group is not None:
+        config = replace(config, model=replace(config.model, group=group))
+        suffix, names = f"-{group}", (OURS,)
+    known = rows.known(name, dose)
+    wanted = [one for one in names if one + suffix in again or one + suffix not in known]
     if not wanted:
         return
     made = how_made() | {"draws": draws, "seconds": options.seconds}
+    options = replace(options, methods=tuple(wanted), doses=(dose,), draws=draws)
 
     def keep(row: Scores) -> None:
+        if group is not None:
+            row = replace(row, method=row.method + suffix, title=f"{row.title}, {group}")
         print(f"  {name} {dose:.0e} {row.method}: {row.seconds:.0f} s, {row.problem or ''}", flush=True)
         rows.add(Row(scan=name, scores=row, facts=made))
 
-    compare(
-        scan, truth, options=replace(options, methods=tuple(wanted), doses=(dose,), draws=draws), tell=keep
-    )
-
-
-def fill_group(
-    name: str,
-    dose: float,
-    scan: Scan,
-    truth: Truth,
-    rows: Rows,
-    options: CompareOptions,
-    again: set[str],
-    draws: int,
-    group: GroupName,
-) -> None:
-    """The row of OrbitVAE with another group."""
-    method = f"{OURS}-{group}"
-    if method in rows.known(name, dose) and method not in again:
-        return
-    config = replace(FitConfig(), model=replace(FitConfig().model, group=group))
-    made = how_made() | {"draws": draws}
-    options = replace(options, methods=(OURS,), doses=(dose,), draws=draws)
-    for row in compare(scan, truth, config=config, options=options).rows:
-        print(f"  {name} {dose:.0e} {method}: {row.seconds:.0f} s, {row.problem or ''}", flush=True)
-        row = replace(row, method=method, title=f"OrbitVAE, {group}")
-        rows.add(Row(scan=name, scores=row, facts=made))
+    compare(scan, truth, config=config, options=options, tell=keep)
 
 
 def fill_peers(
@@ -228,10 +209,10 @@ def main() -> int:
         for name in scans:
             scan, truth = clean_scan(name, keep)
             for dose in doses:
-                fill(name, dose, scan, truth, rows, options, again, given.draws or draws_at(dose))
+                draws = given.draws or draws_at(dose)
+                fill(name, dose, scan, truth, rows, options, again, draws)
                 if given.group:
-                    draws = given.draws or draws_at(dose)
-                    fill_group(name, dose, scan, truth, rows, options, again, draws, given.group)
+                    fill(name, dose, scan, truth, rows, options, again, draws, given.group)
                 if given.peer_python is not None:
                     fill_peers(name, dose, scan, truth, rows, given, again)
         if given.srtio3 is not None:

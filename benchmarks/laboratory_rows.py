@@ -84,9 +84,9 @@ class Rows:
         lines = [
             "OrbitVAE beside the best of all other methods that explain at least half of what the oracle "
             "explains; the better one in bold.\n",
-            "| scan | electrons | fold error | rotation error | angle error, ° | explained / oracle | "
-            "site accuracy |",
-            "| --- | --- | --- | --- | --- | --- | --- |",
+            "| scan | electrons | fold error | rotation error | quarter turns | angle error, ° | "
+            "explained / oracle | site accuracy |",
+            "| --- | --- | --- | --- | --- | --- | --- | --- |",
         ]
         for scan in scans:
             for dose in dict.fromkeys(_dose(row.scores.dose) for row in self.of(scan)):
@@ -99,6 +99,7 @@ class Rows:
                         dose,
                         _duel(ours, others, "fold_error", ".3f"),
                         _duel(ours, others, "rotation_error", ".3f"),
+                        _duel(ours, others, "quarter_error", ".3f"),
                         _duel(ours, others, "angle_error_deg", ".2f"),
                         _duel(ours, others, share, ".3f", high=True),
                         _duel(ours, others, "site_accuracy", ".3f", high=True),
@@ -174,10 +175,20 @@ def how_made() -> dict[str, Any]:
     return {
         "orbistem": orbistem.__version__,
         "commit": _commit(),
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        "machine": _machine(),
         "numpy_gflops": round(numpy_gemm(0.2).best / 1e9),
         "load": round(load_average(), 1),
     }
+
+
+def _machine() -> str:
+    """Processor, cores, and the accelerator that JAX uses, if any."""
+    import jax
+
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    device = jax.devices()[0]
+    accelerator = "" if device.platform == "cpu" else f", {device.device_kind}"
+    return f"{platform.machine()}, {cores} cores{accelerator}"
 
 
 def _commit() -> str | None:

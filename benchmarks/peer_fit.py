@@ -3,10 +3,10 @@
     peers-python benchmarks/peer_fit.py FOLDER --program atomai|pyroved --seconds 300 --threads 1
 
 FOLDER holds ``fitted.npy`` (n, px, px), float32: patterns minus their mean, over their range; and more
-stacks of the same kind to encode, ``again.npy`` and ``turned.npy``. Writes ``PROGRAM.npz``: angle and latents
-of each stack with their standard deviations, and what is decoded from those of the first. Prints one line of
-JSON. The time is that of the processor, so that a busy machine does not shorten the training; --wall ends it
-anyhow.
+more of the same kind to encode, those of ``again.npy``, ``turned.npy`` and ``quarter.npy`` that are there.
+Writes ``PROGRAM.npz``: angle and latents of each stack with their standard deviations, and what is decoded
+from those of the first. Prints one line of JSON. The time is that of the processor, so that a busy machine
+does not shorten the training; --wall ends it anyhow.
 """
 
 import argparse
@@ -24,7 +24,7 @@ import numpy as np
 from peer_rvae import provide_torchvision
 
 LATENT_DIM = 2
-STACKS = ("fitted", "again", "turned")
+STACKS = ("fitted", "again", "turned", "quarter")
 BLOCK = 16
 ROTATION_PRIOR = float(np.pi / 2)
 BATCH = {"atomai": 20, "pyroved": 100}

@@ -76,6 +76,8 @@ def peer_row(
     stacks = {"fitted": case.frames, "turned": case.turned}
     if case.again is not None:
         stacks["again"] = case.again[case.turned_rows]
+    if case.quarter is not None:
+        stacks["quarter"] = case.quarter
     load = load_average()
     with tempfile.TemporaryDirectory() as text:
         folder = Path(text)

@@ -15,7 +15,7 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -163,58 +163,76 @@ def angles_apart(angle: np.ndarray, pairs: Pairs) -> float:
     return angle_error(angle[p], angle[q], pairs.turn, pairs.order).median_deg
 
 
-def orbits(keep: Path, seconds: float) -> dict[str, Any]:
-    """(c) The published rrVAE and OrbitVAE on perfect crystals, coherent and not, and on a broken one."""
+class OrbitRow(NamedTuple):
+    """One line of figure (c): numbers by method, and title, first latent and angle of each method."""
+
+    label: str
+    shape: tuple[int, ...]
+    found: dict[str, Any]
+    drawn: list[tuple[str, np.ndarray, np.ndarray]]
+
+
+def orbit_row(name: str, tag: str, options: dict[str, Any], keep: Path, seconds: float) -> OrbitRow:
+    """The published rrVAE and OrbitVAE on one scan."""
+    label = f"{name}{tag}".replace(f"-{ORBITS_PX}", "")
+    scan, truth = clean(name, keep, tag, detector_px=ORBITS_PX, **options)
+    counts, electrons, plan = counts_of(scan, DOSE_PERFECT)
+    pairs = truth_pairs(truth)
+    published, training = SpatialVAE.fit(counts, plan=plan, options=SpatialVAEOptions(), seconds=seconds)
+    ours = orbistem.fit(as_scan(counts, scan)).model
+    assert ours is not None
+    weight = np.ones(plan.detector_shape)  # as the published loss: without weights
+    found: dict[str, Any] = {}
+    drawn = []
+    for title, model in (("rrVAE", published), ("OrbitVAE", ours)):
+        encoding = model.encode(counts)
+        z = np.asarray(encoding.z, np.float64)
+        found[f"{label} {title}"] = {
+            "fold error": fold_error(z, pairs.rows),
+            "angle error, median, °": angles_apart(np.asarray(encoding.angle, np.float64), pairs),
+            "explained": explained_variance(electrons, model.predict(counts), plan.clean_mean, weight),
+        }
+        steps = f", {training.steps} steps" if title == "rrVAE" else ""
+        drawn.append((title + steps, z[:, 0], np.asarray(encoding.angle)))
+    found[f"{label} rrVAE"]["steps of training"] = training.steps
+    return OrbitRow(label, scan.scan_shape, found, drawn)
+
+
+def orbit_cases() -> tuple[tuple[str, str, dict[str, Any]], ...]:
+    """Name, tag and options of the simulations of figure (c)."""
     optics = Optics(semiangle_mrad=32.0, half_angle_mrad=64.0)
     blurred = replace(optics, source_sd=0.25, phonon_configurations=4, phonon_sd=0.06)
-    cases: tuple[tuple[str, str, dict[str, Any]], ...] = (
-        ("graphene-paper", "-32", {"optics": optics}),
-        ("zns-110-column", "-32", {"scan_shape": (24, 30)}),
-        ("graphene-paper", "-32-incoherent", {"optics": blurred}),
-        ("zns-110", "-32", {}),
+    return (
+        ("graphene-paper", f"-{ORBITS_PX}", {"optics": optics}),
+        ("graphene-paper", f"-{ORBITS_PX}-incoherent", {"optics": blurred}),
+        ("zns-110", f"-{ORBITS_PX}", {}),
+        ("zns-110-column", f"-{ORBITS_PX}", {"scan_shape": (24, 30)}),
     )
+
+
+def orbits(keep: Path, seconds: float) -> dict[str, Any]:
+    """(c) The published rrVAE and OrbitVAE on perfect crystals, coherent and not, and on a broken one."""
+    rows: list[OrbitRow] = []
     found: dict[str, Any] = {}
-    rows: list[tuple[str, tuple[int, ...], list[tuple[str, np.ndarray, np.ndarray]]]] = []
-    for name, tag, options in cases:
-        label = f"{name}{tag}".replace(f"-{ORBITS_PX}", "")
-        scan, truth = clean(name, keep, tag, detector_px=ORBITS_PX, **options)
-        counts, electrons, plan = counts_of(scan, DOSE_PERFECT)
-        pairs = truth_pairs(truth)
-        published, training = SpatialVAE.fit(counts, plan=plan, options=SpatialVAEOptions(), seconds=seconds)
-        ours = orbistem.fit(as_scan(counts, scan)).model
-        assert ours is not None
-        weight = np.ones(plan.detector_shape)  # as the published loss: without weights
-        drawn = []
-        for title, model in (("rrVAE", published), ("OrbitVAE", ours)):
-            encoding = model.encode(counts)
-            z = np.asarray(encoding.z, np.float64)
-            found[f"{label} {title}"] = {
-                "fold error": fold_error(z, pairs.rows),
-                "angle error, median, °": angles_apart(np.asarray(encoding.angle, np.float64), pairs),
-                "explained": explained_variance(electrons, model.predict(counts), plan.clean_mean, weight),
-            }
-            steps = f", {training.steps} steps" if title == "rrVAE" else ""
-            drawn.append((title + steps, z[:, 0], np.asarray(encoding.angle)))
-        found[f"{label} rrVAE"]["steps of training"] = training.steps
-        rows.append((label, scan.scan_shape, drawn))
+    for name, tag, options in orbit_cases():
+        rows.append(orbit_row(name, tag, options, keep, seconds))
+        found |= rows[-1].found
         print(json.dumps(found, indent=1, ensure_ascii=False), flush=True)
         draw_orbits(rows)
     return found
 
 
-def draw_orbits(
-    rows: list[tuple[str, tuple[int, ...], list[tuple[str, np.ndarray, np.ndarray]]]],
-) -> None:
+def draw_orbits(rows: list[OrbitRow]) -> None:
     """First latent and angle over each scan."""
     figure = Figure(figsize=(8, 2.3 * len(rows)), layout="constrained")
     axes = figure.subplots(len(rows), 4, squeeze=False)
-    for row, (label, shape, drawn) in zip(axes, rows, strict=True):
-        for half, (title, latent, angle) in enumerate(drawn):
-            row[2 * half].imshow(latent.reshape(shape), cmap="viridis")
+    for row, one in zip(axes, rows, strict=True):
+        for half, (title, latent, angle) in enumerate(one.drawn):
+            row[2 * half].imshow(latent.reshape(one.shape), cmap="viridis")
             row[2 * half].set_title(f"{title}, latent 1", fontsize=8)
-            row[2 * half + 1].imshow(angle.reshape(shape), cmap="twilight", vmin=0, vmax=2 * np.pi)
+            row[2 * half + 1].imshow(angle.reshape(one.shape), cmap="twilight", vmin=0, vmax=2 * np.pi)
             row[2 * half + 1].set_title(f"{title}, angle", fontsize=8)
-        row[0].set_ylabel(label, fontsize=7)
+        row[0].set_ylabel(one.label, fontsize=7)
         for ax in row:
             ax.set_xticks([])
             ax.set_yticks([])

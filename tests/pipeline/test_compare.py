@@ -44,6 +44,7 @@ def test_scores_of_known_methods(graphene, tmp_path):
         assert row.seconds > 0
     assert faint["harmonics"].repeat_error > 3 * bright["harmonics"].repeat_error
     assert bright["harmonics"].rotation_error < 0.3 < bright["pca"].rotation_error
+    assert bright["harmonics"].quarter_error < 0.1 < bright["pca"].quarter_error
     assert bright["pca"].orbit_count > bright["com"].orbit_count == 1
 
     written = json.loads((tmp_path / "out" / "comparison.json").read_text())

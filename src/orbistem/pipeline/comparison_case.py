@@ -26,6 +26,8 @@ __all__ = ["Case", "make_case"]
 HELDOUT_SHARE = 0.1
 TURNED = 192
 """Patterns of which a turned copy is made."""
+NEAR_MIDDLE_PX = 0.1
+"""A pattern whose centre is this near the detector's middle is turned by 90° without interpolation."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -51,6 +53,10 @@ class Case:
     turned_rows, turned
         (t,) and (t, ky, kx): some patterns, turned in pixels by random angles about the centre. Where the
         clean patterns are known the noise is drawn after turning, else it is turned along.
+    quarter
+        (t, ky, kx) the same patterns turned by 90°, 180° or 270°, which needs no interpolation, the noise
+        drawn after turning; None where the clean patterns are unknown, or the beam is not in the middle of a
+        square detector.
     pairs, site
         What the truth, or the scan's symmetry, says; site (n,) is −1 where it is not asked for.
     static, weight
@@ -67,6 +73,7 @@ class Case:
     again: NDArray[Any] | None
     turned_rows: NDArray[np.intp]
     turned: NDArray[Any]
+    quarter: NDArray[np.float32] | None
     pairs: Pairs | None
     site: NDArray[np.int64] | None
     static: NDArray[np.float64]
@@ -155,6 +162,9 @@ def make_case(
         again=again,
         turned_rows=rows,
         turned=_turned(frames[rows] if clean is None else clean[rows], static, plan, clean is not None, rng),
+        quarter=None
+        if clean is None
+        else _quarter_turned(clean[rows], static, plan, np.random.default_rng([seed, 12])),
         pairs=None if pairs is None else _among(pairs, usable),
         site=site,
         static=static,
@@ -217,6 +227,20 @@ def _turned(
         ]
     )
     return (rng.poisson(np.maximum(found, 0)) if noise else found).astype(np.float32)
+
+
+def _quarter_turned(
+    patterns: NDArray[Any], static: NDArray[np.float64], plan: Plan, rng: np.random.Generator
+) -> NDArray[np.float32] | None:
+    """Static background plus the deviation, turned by a multiple of 90°; None where this is not exact."""
+    ky, kx = static.shape
+    away = np.subtract(plan.centre_px, ((ky - 1) / 2, (kx - 1) / 2))
+    if ky != kx or np.abs(away).max() > NEAR_MIDDLE_PX:
+        return None
+    turns = rng.integers(1, 4, len(patterns))
+    apart = patterns - static
+    found = static + np.stack([np.rot90(one, by) for one, by in zip(apart, turns, strict=True)])
+    return np.asarray(rng.poisson(np.maximum(found, 0)), np.float32)
 
 
 def _pairs(

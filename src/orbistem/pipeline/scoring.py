@@ -46,7 +46,9 @@ class Scores:
     repeat_error
         Of two noise draws of one position.
     rotation_error
-        Of patterns and copies turned in pixels.
+        Of patterns and copies turned in pixels by any angle.
+    quarter_error
+        The same for turns by 90°, 180° and 270°, which need no interpolation.
     angle_error_deg, angle_within_1deg
         Median and share of the angle errors of these positions.
     angles_judged
@@ -77,6 +79,7 @@ class Scores:
     fold_error: float = UNKNOWN
     repeat_error: float = UNKNOWN
     rotation_error: float = UNKNOWN
+    quarter_error: float = UNKNOWN
     angle_error_deg: float = UNKNOWN
     angle_within_1deg: float = UNKNOWN
     angles_judged: float = UNKNOWN
@@ -96,6 +99,7 @@ COLUMNS: tuple[tuple[str, str, str], ...] = (
     ("fold_error", "fold error", ".3f"),
     ("repeat_error", "repeat error", ".3f"),
     ("rotation_error", "rotation error", ".3f"),
+    ("quarter_error", "quarter turns", ".3f"),
     ("angle_error_deg", "angle error, °", ".2f"),
     ("angle_within_1deg", "within 1°", ".2f"),
     ("explained", "explained variance", ".3f"),
@@ -166,10 +170,12 @@ def score_model(
     good = np.isfinite(z).all(axis=1)
     if not good.any():
         return replace(blank, seconds=cost.seconds, peak_mb=cost.peak_mb, problem="no latent at this dose")
-    fresh, repeat = z[case.turned_rows], UNKNOWN
+    fresh, repeat, quarter = z[case.turned_rows], UNKNOWN, UNKNOWN
     if case.again is not None:
         fresh = np.asarray(model.encode(case.again[case.turned_rows]).z, np.float64)
         repeat = repeat_error(z[case.turned_rows], fresh)
+    if case.quarter is not None:
+        quarter = rotation_error(fresh, np.asarray(model.encode(case.quarter).z, np.float64))
     fold = UNKNOWN
     if case.pairs is not None and len(case.pairs.rows):
         fold = fold_error(z, case.pairs.rows)
@@ -184,6 +190,7 @@ def score_model(
         fold_error=fold,
         repeat_error=repeat,
         rotation_error=rotation_error(fresh, np.asarray(model.encode(case.turned).z, np.float64)),
+        quarter_error=quarter,
         angle_error_deg=error,
         angle_within_1deg=within,
         angles_judged=n_judged,
