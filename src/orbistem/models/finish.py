@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,8 +16,12 @@ from orbistem.models.orbit_vae import OrbitNet, centred
 
 CALIBRATIONS = 2
 """Steps of the model error towards its fixed point; the third one changes it by less than 0.02."""
-FRAME_PATTERNS = 4096
-"""Patterns whose posterior sets the reported latent frame; more change it by less than 2 %."""
+CALIBRATION_PATTERNS = 4096
+"""Patterns that set the model error."""
+FRAME_PATTERNS = 1024
+"""Patterns whose posterior sets the reported latent frame, or judges a training."""
+ENCODED = 256
+"""Patterns that are encoded at once."""
 
 
 def finish(
@@ -27,6 +33,7 @@ def finish(
     eigenvalue: np.ndarray,
     options: OrbitVAEOptions,
     seed: int,
+    only_compared: bool = False,
 ) -> OrbitVAE:
     """Model from a trained net: library of templates, model error, frame of the reported latents.
 
@@ -44,56 +51,111 @@ def finish(
         Settled.
     seed
         Draws the patterns that set library and frame.
+    only_compared
+        The frame is enough: the model error stays as it is, and so does the prior.
     """
-    rng = np.random.default_rng(seed)
-    some = np.sort(rng.permutation(len(pairs))[:FRAME_PATTERNS])
-    batch = 256
-    chosen = np.linspace(0, len(some) - 1, min(LIBRARY_SIZE, len(some))).astype(int)
-    entries = some[chosen]
-    library = np.concatenate(
-        [
-            np.asarray(encode_batch(net, _padded(pairs[entries[i : i + batch]], batch)))[
-                : len(entries[i : i + batch])
-            ]
-            for i in range(0, len(entries), batch)
-        ]
-    )
-
-    def posterior(
-        model_error: np.ndarray, library: np.ndarray, prior: Prior | None = None
-    ) -> dict[str, np.ndarray]:
-        return infer_all(
-            net,
-            pairs[some],
-            model_error,
-            library,
-            orders,
-            steps=options.refine_steps,
-            n_samples=options.samples,
-            prior=prior,
-        )
-
-    model_error = np.asarray(model_error)
-    found = posterior(model_error, library)
-    if net.counting.gaussian:
-        model_error = _calibrated(found, net, pairs[some], orders)
-        for _ in range(CALIBRATIONS - 1):
-            model_error = _calibrated(posterior(model_error, library), net, pairs[some], orders)
-    library = found["mode"][chosen]
-    found = posterior(model_error, library)
+    some = pairs[_some_rows(len(pairs), CALIBRATION_PATTERNS, seed)]
+    entries, few = _evenly(some, LIBRARY_SIZE), some[:: -(-len(some) // FRAME_PATTERNS)]
+    infer = _Inference(net, orders, options)
+    library = infer.encoded(entries)
+    if not only_compared:
+        model_error, library = infer.settled(some, entries, model_error, library)
+    found = infer.posterior(few, model_error, library)
     frame = latent_frame(found["z"], found["covariance"])
-    prior = around(library, frame.matrix, frame.activity)
-    found = posterior(model_error, library, prior)
-    frame = latent_frame(found["z"], found["covariance"])
+    if not only_compared:
+        prior = around(library, frame.matrix, frame.activity)
+        found = infer.posterior(few, model_error, library, prior)
+        frame = latent_frame(found["z"], found["covariance"])
     return OrbitVAE(
         net,
-        model_error=model_error,
+        model_error=np.asarray(model_error),
         library=library,
         frame=frame,
         orders=orders,
         eigenvalue=eigenvalue,
         options=options,
     )
+
+
+def refined_evidence(
+    net: OrbitNet,
+    model_error: np.ndarray,
+    *,
+    train: np.ndarray,
+    heldout: np.ndarray,
+    orders: Orders,
+    options: OrbitVAEOptions,
+    seed: int,
+) -> float:
+    """Mean log evidence of held-out patterns as inference sees them, nats per pattern.
+
+    The bound that training follows contains the encoder's own error, which refinement removes, and no model
+    error; it prefers trainings that ended early. Here library and model error come from the training
+    patterns, and each held-out pattern is refined.
+
+    Parameters
+    ----------
+    train, heldout
+        Coefficients (n, k, 2); up to 1,024 of each are used.
+    """
+    some = train[_some_rows(len(train), FRAME_PATTERNS, seed)]
+    entries = _evenly(some, LIBRARY_SIZE)
+    infer = _Inference(net, orders, options)
+    model_error, library = infer.settled(some, entries, model_error, infer.encoded(entries))
+    judged = heldout[:FRAME_PATTERNS]
+    return float(np.mean(infer.posterior(judged, model_error, library)["evidence"], dtype=np.float64))
+
+
+def _some_rows(n: int, most: int, seed: int) -> np.ndarray:
+    return np.sort(np.random.default_rng(seed).permutation(n)[:most])
+
+
+def _evenly(rows: np.ndarray, most: int) -> np.ndarray:
+    return np.asarray(rows[np.linspace(0, len(rows) - 1, min(most, len(rows))).astype(int)])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Inference:
+    """A trained net with what inference needs beside it."""
+
+    net: OrbitNet
+    orders: Orders
+    options: OrbitVAEOptions
+
+    def encoded(self, pairs: np.ndarray) -> np.ndarray:
+        """The encoder's z, (n, d)."""
+        parts = [
+            np.asarray(encode_batch(self.net, _padded(pairs[i : i + ENCODED], ENCODED)))[: len(pairs) - i]
+            for i in range(0, len(pairs), ENCODED)
+        ]
+        return np.concatenate(parts)
+
+    def posterior(
+        self, pairs: np.ndarray, model_error: np.ndarray, library: np.ndarray, prior: Prior | None = None
+    ) -> dict[str, np.ndarray]:
+        """Everything that is inferred, see `infer_all`."""
+        return infer_all(
+            self.net,
+            pairs,
+            model_error,
+            library,
+            self.orders,
+            steps=self.options.refine_steps,
+            n_samples=self.options.samples,
+            prior=prior,
+        )
+
+    def settled(
+        self, some: np.ndarray, entries: np.ndarray, model_error: np.ndarray, library: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Model error measured on some patterns, where noise is the same for all; refined library."""
+        model_error = np.asarray(model_error)
+        if self.net.counting.gaussian:
+            for _ in range(CALIBRATIONS):
+                found = self.posterior(some, model_error, library)
+                model_error = _calibrated(found, self.net, some, self.orders)
+            return model_error, _evenly(found["mode"], LIBRARY_SIZE)
+        return model_error, self.posterior(entries, model_error, library)["mode"]
 
 
 def _calibrated(found: dict[str, np.ndarray], net: OrbitNet, pairs: np.ndarray, orders: Orders) -> np.ndarray:

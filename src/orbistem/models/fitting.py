@@ -18,6 +18,7 @@ from orbistem.harmonics.steerable_pca import FAINT_SIGNAL, SteerableBasis
 from orbistem.models.angle import Orders, make_orders
 from orbistem.models.angle_zero import find_angle_zero
 from orbistem.models.checkpoint import load_done, load_state, save_done, save_state
+from orbistem.models.choice import Outcome, better_start, choose, long_starts
 from orbistem.models.counting import Counting
 from orbistem.models.finish import agree, finish
 from orbistem.models.objective import OrbitProblem
@@ -36,8 +37,6 @@ FEW_PATTERNS, FEW_RESTARTS = 8192, 3
 """Held-out evidence of trainings of 1,681 measured patterns lay 40 nats apart; three find a good one."""
 ROUGH_LEVEL = 1.03
 """Median noise eigenvalue above which structure is left in every order (1.00 to 1.01 for shot noise)."""
-START_MARGIN = 2.0
-"""Nats per pattern by which a short training must be better to overrule the usual start."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,15 +49,6 @@ class _Data:
     eigenvalue: np.ndarray
     counting: Counting | None
     turns: Turns
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Outcome:
-    net: OrbitNet
-    model_error: Any
-    restart: Restart
-    patterns_per_s: float
-    first_round_s: float
 
 
 def fit_orbit_vae(
@@ -100,7 +90,7 @@ def fit_orbit_vae(
             )
             for i, start in enumerate(starts)
         ]
-        best = _better_start(scouts)
+        best = better_start(scouts)
         mains = [
             _stage(
                 data,
@@ -113,16 +103,23 @@ def fit_orbit_vae(
                 checkpoint=checkpoint,
                 settled_offset=None if data.counting is None else _offset(best.net),
             )
-            for i, start in enumerate(_long_starts(best.restart.start, starts, n=restarts))
+            for i, start in enumerate(long_starts(best, scouts, n=restarts))
         ]
     finally:
         progress.finish()
-    # with shot noise that follows the signal the evidence has another scale than that of the scouts
-    compared = mains if data.counting is not None else [*mains, *scouts]
-    winner = max(compared, key=lambda outcome: outcome.restart.heldout)
-    ranked = sorted((*scouts, *mains), key=lambda outcome: outcome.restart.heldout, reverse=True)
-    ranked = [winner, *(o for o in ranked if o is not winner)]
-    others = [o for o in mains if o is not winner] or ranked[1:]
+    # with shot noise that follows the signal the evidence has another scale than that of the scouts; and of
+    # several long trainings one has always been better than the short ones
+    compared = mains if data.counting is not None or len(mains) > 1 else [*mains, *scouts]
+    winner, ranked = choose(
+        compared,
+        [*scouts, *mains],
+        train=np.asarray(data.train),
+        heldout=np.asarray(data.heldout),
+        orders=data.orders,
+        options=options,
+        seed=seed,
+    )
+    others = [o for o in mains if o.net is not winner.net] or ranked[1:]
     alike = [o for o in others if o.restart.start == winner.restart.start] or others
     model, other = (
         finish(
@@ -133,6 +130,7 @@ def fit_orbit_vae(
             eigenvalue=data.eigenvalue,
             options=options,
             seed=seed,
+            only_compared=outcome is not winner,
         )
         for outcome in (winner, alike[0])
     )
@@ -197,21 +195,6 @@ def _restarts(n_patterns: int) -> int:
     return FEW_RESTARTS if n_patterns <= FEW_PATTERNS else 1
 
 
-def _long_starts(best: str, starts: tuple[str, ...], *, n: int) -> tuple[str, ...]:
-    """Starts of the long trainings: the better one twice, then the other, and so on."""
-    others = [start for start in starts if start != best] or [best]
-    return tuple(([best, best, *others] * n)[:n])
-
-
-def _better_start(scouts: list[_Outcome]) -> _Outcome:
-    """The first start (the scan mean), unless another one is clearly better."""
-    best = scouts[0]
-    for other in scouts[1:]:
-        if other.restart.heldout > best.restart.heldout + START_MARGIN:
-            best = other
-    return best
-
-
 def _split(
     coefficients: np.ndarray,
     basis: SteerableBasis,
@@ -262,7 +245,7 @@ def _stage(
     progress: Progress,
     checkpoint: Path | None,
     settled_offset: np.ndarray | None = None,
-) -> _Outcome:
+) -> Outcome:
     """One training from a given start; goes on from a checkpoint where there is one.
 
     settled_offset: static offset (k, 2) that is kept as it is, with shot noise that follows the signal.
@@ -296,7 +279,7 @@ def _stage(
         done = load_done(checkpoint, stage=stage, like=(moved, problem.limit))
         if done is not None:
             progress.advance(train_options.steps)
-            return _Outcome(
+            return Outcome(
                 net=eqx.combine(done[0], static),
                 model_error=done[1],
                 restart=done[2],
@@ -340,7 +323,7 @@ def _stage(
     if checkpoint is not None:
         kept = eqx.filter(trained.params, eqx.is_inexact_array)
         save_done(checkpoint, stage=stage, params=kept, extra=trained.extra, restart=restart)
-    return _Outcome(
+    return Outcome(
         net=trained.params,
         model_error=trained.extra,
         restart=restart,
@@ -374,9 +357,9 @@ def _zero_words(model: OrbitVAE, options: OrbitVAEOptions) -> tuple[str, ...]:
 
 def _words(
     model: OrbitVAE,
-    scouts: list[_Outcome],
-    mains: list[_Outcome],
-    winner: _Outcome,
+    scouts: list[Outcome],
+    mains: list[Outcome],
+    winner: Outcome,
     agreement: float | None,
     seconds: float,
 ) -> tuple[str, ...]:
@@ -394,9 +377,10 @@ def _words(
             f"the static background was learned, started from '{winner.restart.start}' "
             f"(held-out evidence of short trainings, nats per pattern: {scores})"
         )
+    evidence = winner.restart.heldout if winner.restart.refined is None else winner.restart.refined
     said.append(
         f"trained {len(scouts) + len(mains)} times ({seconds:.0f} s); kept: the parameters with the best "
-        f"held-out evidence ({winner.restart.heldout:.1f} nats per pattern, {winner.restart.steps} steps)"
+        f"held-out evidence ({evidence:.1f} nats per pattern, {winner.restart.steps} steps)"
     )
     if agreement is not None:
         said.append(f"an independent training explains {100 * agreement:.0f} % of the latent variation")

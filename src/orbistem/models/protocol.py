@@ -44,7 +44,21 @@ class Encoding:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Restart:
-    """One training of several."""
+    """One training of several.
+
+    Parameters
+    ----------
+    start
+        Of the static background.
+    seed, steps
+        Of the training.
+    heldout
+        Bound on the evidence of patterns not trained on, nats per pattern.
+    curve_step, curve_train, curve_heldout
+        How the loss and that bound went.
+    refined
+        Evidence of these patterns after refinement, by which trainings are chosen; None: not needed.
+    """
 
     start: str
     seed: int
@@ -53,6 +67,7 @@ class Restart:
     curve_step: tuple[int, ...]
     curve_train: tuple[float, ...]
     curve_heldout: tuple[float, ...]
+    refined: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

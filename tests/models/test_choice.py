@@ -1,0 +1,129 @@
+"""Which start is trained longer, and which of several trainings is kept."""
+
+from dataclasses import replace
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from models.small import EIGENVALUE, OPTIONS, ORDER, as_complex, as_pairs, orders, random_net, turned
+
+from orbistem.models.choice import HOPELESS_MARGIN, Outcome, better_start, choose, long_starts
+from orbistem.models.finish import finish, refined_evidence
+from orbistem.models.orbit import OrbitVAEOptions
+from orbistem.models.protocol import Restart
+
+NO_ERROR = np.zeros(len(ORDER), np.float32)
+SETTLED = OrbitVAEOptions(net=OPTIONS, refine_steps=8, samples=8)
+
+
+def outcome(start, heldout, *, seed=0, net=None):
+    restart = Restart(
+        start=start,
+        seed=seed,
+        steps=1,
+        heldout=heldout,
+        curve_step=(),
+        curve_train=(),
+        curve_heldout=(),
+    )
+    return Outcome(
+        net=net or random_net(seed),
+        model_error=NO_ERROR,
+        restart=restart,
+        patterns_per_s=0.0,
+        first_round_s=0.0,
+    )
+
+
+@pytest.fixture(scope="module")
+def drawn():
+    """A net, and noisy patterns that it draws: 192 to train on, 64 held out."""
+    net, rng = random_net(3), np.random.default_rng(0)
+    z = jnp.asarray(rng.normal(size=(256, 2)).astype(np.float32))
+    a = turned(as_complex(net.decoder(z)), rng.uniform(0, 2 * np.pi, 256))
+    a = a + rng.normal(size=a.shape) + 1j * rng.normal(size=a.shape) * (ORDER > 0)
+    return net, as_pairs(a[:192]), as_pairs(a[192:])
+
+
+class TestStarts:
+    def test_the_first_start_stays_unless_another_is_clearly_better(self):
+        mean, zero = outcome("mean", -10.0), outcome("zero", -9.0)
+        assert better_start([mean, zero]) is mean
+        assert better_start([mean, outcome("zero", -5.0)]).restart.start == "zero"
+
+    def test_the_other_start_is_tried_once_where_it_is_near(self):
+        mean, zero = outcome("mean", -10.0), outcome("zero", -12.0)
+        assert long_starts(mean, [mean, zero], n=3) == ("mean", "mean", "zero")
+
+    def test_a_hopeless_start_is_not_tried_again(self):
+        mean, zero = outcome("mean", -10.0), outcome("zero", -11.0 - HOPELESS_MARGIN)
+        assert long_starts(mean, [mean, zero], n=3) == ("mean", "mean", "mean")
+
+    def test_one_start_fills_all(self):
+        mean = outcome("mean", -10.0)
+        assert long_starts(mean, [mean], n=2) == ("mean", "mean")
+
+
+class TestChoice:
+    def judge(self, net, drawn):
+        _, train, heldout = drawn
+        return refined_evidence(
+            net, NO_ERROR, train=train, heldout=heldout, orders=orders(), options=SETTLED, seed=0
+        )
+
+    def test_the_net_that_drew_the_patterns_has_more_evidence_than_others(self, drawn):
+        own = self.judge(drawn[0], drawn)
+        assert own > max(self.judge(random_net(seed), drawn) for seed in (4, 5)) + 3
+
+    def test_the_encoder_does_not_count(self, drawn):
+        """A net with the encoder of another one draws the same patterns, and is as good once refined."""
+        net = drawn[0]
+        borrowed = replace_encoder(net, random_net(9))
+        assert abs(self.judge(borrowed, drawn) - self.judge(net, drawn)) < 1
+
+    def test_refined_evidence_overrules_the_bound(self, drawn):
+        net, train, heldout = drawn
+        good, bad = outcome("mean", -101.0, net=net), outcome("mean", -100.0, seed=4)
+        winner, ranked = choose(
+            [bad, good],
+            [outcome("zero", -99.0, seed=6), bad, good],
+            train=train,
+            heldout=heldout,
+            orders=orders(),
+            options=SETTLED,
+            seed=0,
+        )
+        assert winner.net is net
+        assert ranked[0] is winner
+        assert len(ranked) == 3
+        assert winner.restart.refined > ranked[1].restart.refined
+        assert ranked[2].restart.start == "zero"
+        assert ranked[2].restart.refined is None
+
+    def test_a_single_training_is_not_judged(self, drawn):
+        only = outcome("mean", -100.0, net=drawn[0])
+        winner, _ = choose(
+            [only],
+            [only],
+            train=drawn[1],
+            heldout=drawn[2],
+            orders=orders(),
+            options=SETTLED,
+            seed=0,
+        )
+        assert winner.restart == replace(only.restart, refined=None)
+
+
+def test_a_model_that_is_only_compared_encodes_as_the_finished_one(drawn):
+    net, train, _ = drawn
+    given = {"pairs": train, "orders": orders(), "eigenvalue": EIGENVALUE, "options": SETTLED, "seed": 0}
+    whole, compared = (finish(net, NO_ERROR, only_compared=flag, **given) for flag in (False, True))
+    a, b = (model.encode_fast(as_complex(train)) for model in (whole, compared))
+    fit = np.linalg.lstsq(np.column_stack([a, np.ones(len(a))]), b, rcond=None)[0]
+    np.testing.assert_allclose(np.column_stack([a, np.ones(len(a))]) @ fit, b, atol=1e-3)
+
+
+def replace_encoder(net, other):
+    import equinox as eqx
+
+    return eqx.tree_at(lambda one: one.encoder, net, other.encoder)
