@@ -5,6 +5,9 @@ from orbistem.errors import OptionError, ShapeError
 from orbistem.simulate import DetectorOptions, expose
 from orbistem.simulate.detector import shift_pattern
 
+SPLINE = 4e-3
+"""Of the bright level: what a cubic spline misses of a Gaussian edge of 1 px between pixels."""
+
 
 def flat(n=50, px=16):
     return np.full((n, px, px), 1 / px**2, dtype=np.float32)
@@ -64,6 +67,31 @@ def test_descan_moves_patterns_across_the_scan(rng):
     np.testing.assert_allclose(com_x, np.linspace(0.5, -0.5, 7) + np.zeros((5, 1)), atol=0.01)
     with pytest.raises(OptionError, match="scan_shape"):
         expose(clean, dose=1e6, rng=rng, options=options)
+
+
+def test_a_spread_pattern_moves_as_a_whole():
+    """Light spreads before pixels sum it up: no sharp edge shows, wherever it falls between the pixels."""
+    y, x = np.indices((48, 48)) - 23.5
+    fine = (np.hypot(y, x) < 14).astype(np.float64)[None] / 615
+    by = (0.37, -0.21)
+    recorded = []
+    for shift in ((0.0, 0.0), by):
+        options = DetectorOptions(
+            psf_sd_px=1.0, descan_px=(tuple(2 * s for s in shift), (0.0, 0.0)), beam_stop_px=0.0
+        )
+        scan = np.repeat(
+            fine, 2, axis=0
+        )  # the second of two lines lies by half of the descan beside the middle
+        counts = expose(
+            scan, dose=1e12, rng=np.random.default_rng(0), options=options, scan_shape=(2, 1), binning=2
+        )
+        recorded.append(counts[1].astype(np.float64))
+    still, moved = recorded
+    assert still.shape == (24, 24)
+    from scipy.ndimage import shift as spline_shift
+
+    expected = spline_shift(still, by, order=3)
+    assert np.abs(moved - expected).max() < SPLINE * still.max()
 
 
 def test_shift_by_area():

@@ -16,6 +16,8 @@ Bools = NDArray[np.bool_]
 
 _EIGHT = np.ones((3, 3), bool)
 _WIDEST_HALF_SHADOW_PX = 3
+HALF_SHADOW = 0.5
+"""Share of its light at the edge of the stop; what spreads beyond is `half_shadow_px` wide."""
 
 
 def find_beam_stop(
@@ -110,17 +112,26 @@ def _shadow(
         steps = int(np.ceil(2 * width)) + 1
         area = ndimage.binary_dilation(area, structure=_EIGHT, iterations=steps, mask=black | area)
         rim = ndimage.binary_dilation(area, structure=_EIGHT) & good
-        shadow |= area | (rim & (filled < 0.7 * partner))
+        area |= rim & (filled < 0.7 * partner)
+        # an end in the middle of the pattern hides its own half turn: there the ring beside it says more
+        near = ndimage.binary_dilation(area, structure=_EIGHT, iterations=_WIDEST_HALF_SHADOW_PX)
+        beside = _around(filled, good & ~near, centre)
+        hidden = half_turn(near.astype(np.float64), centre) > 0.5
+        half = good & hidden & (beside / electron >= min_counts) & (filled < HALF_SHADOW * beside)
+        shadow |= ndimage.binary_dilation(
+            area, structure=_EIGHT, iterations=_WIDEST_HALF_SHADOW_PX, mask=half | area
+        )
     return shadow
 
 
 def _around(image: Floats, good: Bools, centre: tuple[float, float]) -> Floats:
-    """Level of the brighter part of each pixel's ring, shape (ky, kx)."""
+    """Level of the brighter part of each pixel's ring, (ky, kx); a ring without pixels has the next one's."""
     y, x = np.indices(image.shape)
     ring = np.rint(np.hypot(y - centre[0], x - centre[1])).astype(int)
     level = np.zeros(ring.max() + 1)
-    for radius in range(len(level)):
+    for radius in range(len(level) - 1, -1, -1):
         values = image[(ring == radius) & good]
-        level[radius] = np.quantile(values, 0.7) if len(values) else 0.0
+        outer = level[radius + 1] if radius + 1 < len(level) else 0.0
+        level[radius] = np.quantile(values, 0.7) if len(values) else outer
     result: Floats = ndimage.maximum_filter1d(level, 3)[ring]
     return result

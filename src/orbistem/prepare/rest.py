@@ -112,17 +112,20 @@ def pattern_at_rest(
     known = np.isfinite(tiles.mean) & valid
     share = np.broadcast_to(weights[:, None, None], known.shape)[known]
     profile = _profile(radius[known], tiles.mean[known], share)
-    if blur is not None:
-        around = _around(radius.shape, shift_px, blur, geometry)
-        for _ in range(
-            SHARPEN_STEPS
-        ):  # the values without the blur, as far as the profile knows it (Landweber)
-            blurred = np.mean([drawn(profile, one) for one in around], axis=0)
-            sharper = tiles.mean + drawn(profile, radius) - blurred
-            profile = _profile(radius[known], sharper[known], share)
-    left = np.where(known, tiles.mean - np.stack([drawn(profile, one) for one in radius]), np.nan)
+    around = [radius] if blur is None else _around(radius.shape, shift_px, blur, geometry)
+    for _ in range(0 if blur is None else SHARPEN_STEPS):
+        # the values without the blur, as far as the profile knows it (Landweber)
+        sharper = tiles.mean + drawn(profile, radius) - _mean_of(profile, around)
+        profile = _profile(radius[known], sharper[known], share)
+    # the parts of the scan are blurred: what blurs the profile must not count as remainder
+    left = np.where(known, tiles.mean - _mean_of(profile, around), np.nan)
     remainder = even_at_rest(left, weights, shift_px, valid)
     return PatternAtRest(geometry=geometry, profile=profile, remainder=remainder), seen(valid, shift_px)
+
+
+def _mean_of(profile: Floats, radii: list[Floats]) -> Floats:
+    """The profile at each of some sets of radii, averaged over these."""
+    return np.asarray(np.mean([drawn(profile, one) for one in radii], axis=0))
 
 
 def _around(shape: tuple[int, ...], shift_px: Floats, blur: Floats, geometry: Geometry) -> list[Floats]:

@@ -3,7 +3,9 @@
 The order is that of the instrument: the pattern is stretched (ellipse) and wanders (descan), a beam stop
 hides a part, electrons arrive one by one (Poisson), each may light several pixels (spread), and some pixels
 are hot. Spread after counting correlates the noise of neighbours, as in a real camera; blurring the
-expectation instead would not.
+expectation instead would not. Light spreads before pixels sum it up: patterns that are drawn finer than the
+detector's pixels are counted and spread on a grid finer still, and summed afterwards. Spread on the pixels
+would keep what a sharp edge does between them, and no camera with so wide a spread shows that.
 """
 
 from __future__ import annotations
@@ -16,7 +18,9 @@ from orbistem.errors import OptionError, require_stack
 from orbistem.simulate.distortion import beam_stop, distort
 
 UINT16_MAX = 65535
-BLOCK = 256  # patterns at a time, so that float64 copies stay small
+SUBDIVIDED = 2
+"""Fine pixels are cut into so many along each side where light spreads."""
+BLOCK = 128  # patterns at a time, so that float64 copies stay small
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -111,17 +115,24 @@ def expose(
     shifts = _descan_shifts(len(clean), options, scan_shape)
     plain = options.psf_sd_px == 0 and options.gain == 1.0
     shape = (clean.shape[1] // binning, clean.shape[2] // binning)
-    dark = beam_stop(shape, options.beam_stop_px) if options.beam_stop_px else None
+    spreads_finely = options.psf_sd_px > 0 and binning > 1
+    later = SUBDIVIDED * binning if spreads_finely else 1  # light spreads before pixels sum it up
+    dark = None
+    if options.beam_stop_px:
+        dark = beam_stop((later * shape[0], later * shape[1]), later * options.beam_stop_px)
     out = np.empty((len(clean), *shape), dtype=np.uint32 if plain else np.float32)
     for start in range(0, len(clean), BLOCK):
-        block = _on_detector(clean[start : start + BLOCK], shifts[start : start + BLOCK], options, binning)
+        part = slice(start, start + BLOCK)
+        block = _subdivided(clean[part], SUBDIVIDED) if spreads_finely else clean[part]
+        block = _on_detector(block, later * shifts[part], options, 1 if spreads_finely else binning)
         if dark is not None:
             block[:, dark] = 0.0
         counts = rng.poisson(dose * np.maximum(block, 0.0))
         if plain:
-            out[start : start + BLOCK] = counts
+            out[part] = counts
         else:
-            out[start : start + BLOCK] = options.gain * spread(counts.astype(np.float64), options.psf_sd_px)
+            light = spread(counts.astype(np.float64), later * options.psf_sd_px)
+            out[part] = options.gain * _summed(light, later)
     if options.hot_pixels:
         where = rng.choice(shape[0] * shape[1], size=options.hot_pixels, replace=False)
         out.reshape(len(out), -1)[:, where] += np.array(options.hot_counts, dtype=out.dtype)
@@ -147,6 +158,17 @@ def spread(counts: np.ndarray, sd_px: float) -> np.ndarray:
     from scipy.ndimage import gaussian_filter
 
     return np.asarray(gaussian_filter(counts, sigma=(0, sd_px, sd_px), mode="reflect"))
+
+
+def _subdivided(patterns: np.ndarray, by: int) -> np.ndarray:
+    """Each pixel as `by` × `by` with equal shares, (n, ky, kx) → (n, by · ky, by · kx)."""
+    return np.asarray(patterns.repeat(by, axis=1).repeat(by, axis=2) / by**2)
+
+
+def _summed(patterns: np.ndarray, by: int) -> np.ndarray:
+    """Sums over squares of pixels, (n, by · ky, by · kx) → (n, ky, kx)."""
+    n, ky, kx = patterns.shape
+    return np.asarray(patterns.reshape(n, ky // by, by, kx // by, by).sum(axis=(2, 4)))
 
 
 def _roll_in_zeros(pattern: np.ndarray, by: int, axis: int) -> np.ndarray:
