@@ -241,6 +241,8 @@ class FitConfig:
     @classmethod
     def load(cls, path: Path | str) -> Self:
         """Read a TOML file."""
+        if Path(path).exists() and not Path(path).is_file():  # reading a pipe may never end
+            raise InputError(f"config: {path} is no file; give a TOML file")
         try:
             text = Path(path).read_text(encoding="utf-8")
         except FileNotFoundError as error:

@@ -21,8 +21,11 @@ BULK_LIMIT, MAX_DOUBT = 1.1, 1.5
 """Noise eigenvalues whose median is 10 % too low (correlated pixels) raise the edge by as much, at most so
 far."""
 MOVED_DOUBT = 2.0
-"""The edge is raised by this where the pattern wanders: the mean pattern is moved with an error of some
-thousandths, which differs from place to place and looks like signal (benchmarks/effects.py: up to 2.5)."""
+"""The edge is raised by this where the pattern wanders and the camera is sharp: no interpolation can move a
+rim narrower than a pixel, and what is left differs from place to place and looks like signal."""
+SMOOTH_PX = 0.7
+"""A spread of so many pixels (standard deviation) makes patterns that can be moved: nothing is raised then.
+On the bad microscope of benchmarks/effects.py 29 kept coefficients together hold 4 units of such errors."""
 FAINT_SIGNAL = 500.0
 """Signal of a pattern, in nats, below which shot noise outweighs what few latents cannot draw."""
 

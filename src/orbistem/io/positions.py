@@ -42,7 +42,13 @@ def read_list(path: Path) -> tuple[np.ndarray[Any, Any], str]:
         The words say which columns were used.
     """
     if path.suffix.lower() == ".npy":
-        return columns_of(path.stem, np.load(path, allow_pickle=False))
+        try:
+            table = np.load(path, allow_pickle=False)
+        except (OSError, ValueError, EOFError) as error:
+            raise InputError(
+                f"positions: {path} is no readable table of numbers; give one that NumPy saved, or a CSV file"
+            ) from error
+        return columns_of(path.stem, table)
     try:
         text = path.read_text(encoding="utf-8-sig", errors="replace")
     except OSError as error:

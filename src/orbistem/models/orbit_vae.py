@@ -11,10 +11,26 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from orbistem.errors import OptionError
 from orbistem.models.angle import LOG_TWO_PI, Orders, Overlap, log_marginal, overlap, posterior_waves
 from orbistem.models.counting import Counting, gaussian_counting
 from orbistem.models.layers import Decoder, InvariantEncoder
 from orbistem.models.turns import ANY_TURN, Turns, mirror_pairs
+
+BOUNDS: dict[str, tuple[float, float]] = {
+    "latent_dim": (1, 64),
+    "encoder_width": (1, 4096),
+    "encoder_depth": (0, 32),
+    "decoder_width": (1, 4096),
+    "decoder_depth": (0, 32),
+    "train_angles": (1, 4096),
+    "grid_angles": (1, 16384),
+    "model_error_share": (-1e9, 1e9),
+    "prior_strength": (-1e9, 1e9),
+    "draws": (0, 256),
+    "gauge": (0, 1e9),
+}
+"""What can be trained at all; a number beyond is a slip, and would end in a crash or in no memory."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,6 +59,11 @@ class OrbitOptions:
     mirrored
         Train on mirror images of the patterns as well; None: settled by the kind of noise. Without effect
         where mirror images are the same site.
+
+    Raises
+    ------
+    OptionError
+        A number outside `BOUNDS`.
     """
 
     latent_dim: int = 3
@@ -57,6 +78,12 @@ class OrbitOptions:
     draws: int = 0
     gauge: float = 3.0
     mirrored: bool | None = None
+
+    def __post_init__(self) -> None:
+        for name, (low, high) in BOUNDS.items():
+            value = getattr(self, name)
+            if not low <= value <= high:
+                raise OptionError(f"{name}: want a number from {low} to {high}, got {value}; correct it")
 
 
 class OrbitNet(eqx.Module):

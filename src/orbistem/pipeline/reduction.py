@@ -16,6 +16,7 @@ from orbistem.harmonics.reduce import HarmonicsMoments, reduce_scan
 from orbistem.harmonics.steerable_pca import (
     FAINT_SIGNAL,
     MOVED_DOUBT,
+    SMOOTH_PX,
     SteerableBasis,
     steerable_basis,
 )
@@ -105,6 +106,7 @@ def reduce(
 
 def _basis(plan: Plan, moments: HarmonicsMoments, config: FitConfig) -> tuple[Plan, SteerableBasis]:
     plan = plan.with_order0_mean(moments.order0_mean)
+    sharp = (plan.spread_px or 0.0) < SMOOTH_PX
 
     def solve(noise: NDArray[Any], scale_noise: bool, *, static: bool = True) -> SteerableBasis:
         return steerable_basis(
@@ -115,7 +117,7 @@ def _basis(plan: Plan, moments: HarmonicsMoments, config: FitConfig) -> tuple[Pl
             max_kept=config.max_kept,
             mean=None if static else moments.mean,
             scale_noise=scale_noise,
-            doubt=1.0 if plan.shift_px is None else MOVED_DOUBT,
+            doubt=MOVED_DOUBT if plan.shift_px is not None and sharp else 1.0,
         )
 
     if plan.gain is not None:

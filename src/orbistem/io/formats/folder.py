@@ -119,7 +119,8 @@ def _frame(path: Path) -> np.ndarray[Any, Any]:
         try:
             return np.asarray(np.load(path, allow_pickle=False))
         except (ValueError, EOFError, OSError) as error:
-            raise FormatError(f"{path} is damaged ({one_line(error)}); copy it again") from error
+            why = "Python objects, or no numbers" if "pickle" in str(error) else one_line(error)
+            raise FormatError(f"{path} is damaged ({why}); copy it again") from error
     return read_frame(path)
 
 

@@ -1,0 +1,84 @@
+"""Odd things in the place of files and numbers: one sentence, exit status 2, nothing waits or is left."""
+
+import os
+import sys
+
+import numpy as np
+import pytest
+
+from orbistem.cli.app import run
+from orbistem.errors import OptionError
+from orbistem.models.orbit_vae import OrbitOptions
+
+
+@pytest.fixture
+def place(tmp_path, rng, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    np.save("good.npy", rng.poisson(5, (6, 5, 12, 10)).astype(np.uint16))
+    with open("junk.npy", "w", encoding="utf-8") as file:
+        file.write("no array at all")
+    return tmp_path
+
+
+def refused(capsys, *arguments):
+    assert run([*arguments, "-q"]) == 2
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith("orbistem: ")
+    return lines[0]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_a_pipe_is_no_file(place, capsys):
+    """Reading a pipe that nobody writes to never ends."""
+    for name in ("pipe.npy", "pipe.toml", "pipe.csv"):
+        os.mkfifo(name)
+    assert "pipe" in refused(capsys, "info", "pipe.npy")
+    assert "pipe" in refused(capsys, "convert", "pipe.npy", "out.hspy")
+    assert "pipe" in refused(capsys, "info", "good.npy", "--mask", "pipe.npy")
+    assert "pipe" in refused(capsys, "info", "good.npy", "--gain-map", "pipe.npy")
+    assert "give a TOML file" in refused(capsys, "fit", "good.npy", "-o", "out", "--config", "pipe.toml")
+    refused(capsys, "info", "good.npy", "--positions", "pipe.csv")
+    os.mkdir("frames")
+    for number in range(3):
+        np.save(f"frames/f{number}.npy", np.ones((4, 5)) * np.arange(5))
+    os.mkfifo("frames/f3.npy")
+    assert run(["info", "frames", "-q"]) == 0  # what is no file is no frame
+    assert sorted(p.name for p in place.iterdir() if p.name.startswith("out")) == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need rights there")
+def test_links_that_lead_nowhere(place, capsys):
+    os.symlink("b.npy", "a.npy")
+    os.symlink("a.npy", "b.npy")
+    os.symlink("/nowhere/at all.npy", "dangling.npy")
+    refused(capsys, "info", "a.npy")
+    assert "does not exist" in refused(capsys, "info", "dangling.npy")
+
+
+def test_a_table_of_positions_that_is_none(place, capsys):
+    assert "positions: junk.npy is no readable table" in refused(
+        capsys, "info", "good.npy", "--positions", "junk.npy"
+    )
+
+
+def test_a_frame_that_is_none_gets_no_unsafe_advice(place, capsys):
+    os.mkdir("frames")
+    np.save("frames/f0.npy", np.ones((4, 5)) * np.arange(5))
+    os.rename("junk.npy", "frames/f1.npy")
+    said = refused(capsys, "info", "frames")
+    assert "f1.npy is damaged" in said
+    assert "allow_pickle" not in said
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("latent_dim", 0), ("latent_dim", 10**9), ("encoder_width", -1), ("draws", -1)]
+)
+def test_networks_that_cannot_be_are_refused_when_written(name, value):
+    with pytest.raises(OptionError, match=rf"^{name}: want a number from"):
+        OrbitOptions(**{name: value})
+
+
+def test_no_latent_is_refused_before_the_file_is_read(place, capsys):
+    assert "latent_dim: want" in refused(capsys, "fit", "good.npy", "-o", "out", "--latent-dim", "0")
+    assert not os.path.exists("out")
