@@ -7,7 +7,14 @@ import numpy as np
 import pytest
 from models.small import EIGENVALUE, OPTIONS, ORDER, as_complex, as_pairs, orders, random_net, turned
 
-from orbistem.models.choice import HOPELESS_MARGIN, Outcome, better_start, choose, long_starts
+from orbistem.models.choice import (
+    HOPELESS_MARGIN,
+    Outcome,
+    better_start,
+    choose,
+    equally_good,
+    long_starts,
+)
 from orbistem.models.finish import finish, refined_evidence
 from orbistem.models.orbit import OrbitVAEOptions
 from orbistem.models.protocol import Restart
@@ -69,7 +76,7 @@ class TestChoice:
         _, train, heldout = drawn
         return refined_evidence(
             net, NO_ERROR, train=train, heldout=heldout, orders=orders(), options=SETTLED, seed=0
-        )
+        ).mean()
 
     def test_the_net_that_drew_the_patterns_has_more_evidence_than_others(self, drawn):
         own = self.judge(drawn[0], drawn)
@@ -90,6 +97,7 @@ class TestChoice:
             train=train,
             heldout=heldout,
             orders=orders(),
+            eigenvalue=EIGENVALUE,
             options=SETTLED,
             seed=0,
         )
@@ -100,6 +108,29 @@ class TestChoice:
         assert ranked[2].restart.start == "zero"
         assert ranked[2].restart.refined is None
 
+    def test_differences_within_their_error_are_none(self, rng):
+        patterns = rng.normal(size=200)
+        noise = rng.normal(size=(3, 200))
+        evidence = patterns + np.array([[0.0], [0.01], [-1.0]]) + noise * np.array([[0.5], [0.5], [0.5]])
+        assert sorted(equally_good(evidence - (noise.mean(axis=1, keepdims=True) * 0.5))) == [0, 1]
+
+    def test_of_equal_trainings_the_one_that_others_confirm_is_kept(self, drawn):
+        """Two nets draw alike, one of them with an encoder that does not know the patterns."""
+        net, train, heldout = drawn
+        lost = outcome("mean", -100.0, net=replace_encoder(net, random_net(9)))
+        twins = [outcome("mean", -100.0, net=net), outcome("mean", -100.0, net=replace_encoder(net, net))]
+        winner, _ = choose(
+            [lost, *twins],
+            [lost, *twins],
+            train=train,
+            heldout=heldout,
+            orders=orders(),
+            eigenvalue=EIGENVALUE,
+            options=SETTLED,
+            seed=0,
+        )
+        assert winner.net is not lost.net
+
     def test_a_single_training_is_not_judged(self, drawn):
         only = outcome("mean", -100.0, net=drawn[0])
         winner, _ = choose(
@@ -108,6 +139,7 @@ class TestChoice:
             train=drawn[1],
             heldout=drawn[2],
             orders=orders(),
+            eigenvalue=EIGENVALUE,
             options=SETTLED,
             seed=0,
         )

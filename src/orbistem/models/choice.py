@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 
 from orbistem.models.angle import Orders
-from orbistem.models.finish import refined_evidence
-from orbistem.models.orbit import OrbitVAEOptions
+from orbistem.models.finish import agree, finish, refined_evidence
+from orbistem.models.orbit import OrbitVAE, OrbitVAEOptions
 from orbistem.models.orbit_vae import OrbitNet
 from orbistem.models.protocol import Restart
 
@@ -41,6 +41,12 @@ class Outcome:
     first_round_s: float
 
 
+class _Common(TypedDict):
+    orders: Orders
+    options: OrbitVAEOptions
+    seed: int
+
+
 def better_start(scouts: list[Outcome]) -> Outcome:
     """The first start (the scan mean), unless another one is clearly better."""
     best = scouts[0]
@@ -65,33 +71,61 @@ def choose(
     train: np.ndarray,
     heldout: np.ndarray,
     orders: Orders,
+    eigenvalue: np.ndarray,
     options: OrbitVAEOptions,
     seed: int,
 ) -> tuple[Outcome, list[Outcome]]:
-    """The training with the best held-out evidence after refinement; all, best first."""
-    refined: dict[int, float] = {}
+    """The training with the best held-out evidence after refinement; all, best first.
+
+    Of those within one standard error of the best, the one wins with which the other trainings agree most.
+    """
+    common: _Common = {"orders": orders, "options": options, "seed": seed}
+    judged, evidence = list(compared), np.zeros((len(compared), 0))
     if len(compared) > 1:
         best = max(outcome.restart.heldout for outcome in compared)
-        for outcome in compared:
-            if outcome.restart.heldout > best - HOPELESS_SHARE * abs(best):
-                refined[id(outcome)] = refined_evidence(
-                    outcome.net,
-                    outcome.model_error,
-                    train=train,
-                    heldout=heldout,
-                    orders=orders,
-                    options=options,
-                    seed=seed,
-                )
-
-    def judged(outcome: Outcome) -> Outcome:
-        value = refined.get(id(outcome))
-        return replace(outcome, restart=replace(outcome.restart, refined=value))
+        judged = [o for o in compared if o.restart.heldout > best - HOPELESS_SHARE * abs(best)]
+        evidence = np.stack(
+            [refined_evidence(o.net, o.model_error, train=train, heldout=heldout, **common) for o in judged]
+        )
+        judged = [
+            replace(o, restart=replace(o.restart, refined=float(row.mean())))
+            for o, row in zip(judged, evidence, strict=True)
+        ]
+    winner = judged[0]
+    if len(judged) > 1:
+        equal = equally_good(evidence)
+        winner = judged[equal[0]]
+        if len(equal) > 1:
+            models = [
+                finish(o.net, o.model_error, pairs=train, eigenvalue=eigenvalue, only_compared=True, **common)
+                for o in judged
+            ]
+            winner = judged[max(equal, key=lambda i: _consent(i, models, train))]
+    nets = {id(o.net) for o in judged}
+    others = [o for o in (*judged, *(o for o in trained if id(o.net) not in nets)) if o is not winner]
 
     def rank(outcome: Outcome) -> tuple[bool, float]:
         value = outcome.restart.refined
         return value is not None, outcome.restart.heldout if value is None else value
 
-    winner = max((judged(o) for o in compared), key=rank)
-    others = [o for o in map(judged, trained) if o.net is not winner.net]
     return winner, [winner, *sorted(others, key=rank, reverse=True)]
+
+
+def equally_good(evidence: np.ndarray) -> list[int]:
+    """Rows of evidence (training, pattern) with a mean within one standard error of the best, best first."""
+    mean = evidence.mean(axis=1)
+    order = np.argsort(-mean, kind="stable")
+    behind = evidence[order[0]] - evidence
+    error = behind.std(axis=1) / np.sqrt(evidence.shape[1])
+    return [int(i) for i in order if behind[i].mean() <= error[i]]
+
+
+def _consent(i: int, models: list[OrbitVAE], pairs: np.ndarray) -> float:
+    """How much other trainings predict of this one's latents, and this one of theirs."""
+    both = [
+        agree(a, b, pairs) or 0.0
+        for j, other in enumerate(models)
+        if j != i
+        for a, b in ((models[i], other), (other, models[i]))
+    ]
+    return float(np.mean(both))

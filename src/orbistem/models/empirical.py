@@ -18,9 +18,9 @@ BROAD_SHARE = 0.05
 LEAST_WIDTH = 0.7
 """Width of the Gaussians in median posterior sd; 0.5 and 0.8 give the same evidence within 0.05 nats."""
 NEIGHBOUR = 3
-LIKELY_STEP, MOST_LIKELY, LIKELY_EXCESS = 32, 96, 6.0
-"""Nodes that are samples of a posterior: six times those within one sd, 32, 64 or 96; where that would be
-more, there are fewer nodes."""
+LIKELY_STEP, MOST_LIKELY, LIKELY_EXCESS = 32, 192, 6.0
+"""Nodes that are samples of a posterior: six times those within one sd, 32 to 192; where that would be more,
+there are fewer nodes."""
 
 
 class Prior(eqx.Module):

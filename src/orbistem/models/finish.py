@@ -86,8 +86,8 @@ def refined_evidence(
     orders: Orders,
     options: OrbitVAEOptions,
     seed: int,
-) -> float:
-    """Mean log evidence of held-out patterns as inference sees them, nats per pattern.
+) -> np.ndarray:
+    """Log evidence of held-out patterns as inference sees them, nats, (n,).
 
     The bound that training follows contains the encoder's own error, which refinement removes, and no model
     error; it prefers trainings that ended early. Here library and model error come from the training
@@ -103,7 +103,7 @@ def refined_evidence(
     infer = _Inference(net, orders, options)
     model_error, library = infer.settled(some, entries, model_error, infer.encoded(entries))
     judged = heldout[:FRAME_PATTERNS]
-    return float(np.mean(infer.posterior(judged, model_error, library)["evidence"], dtype=np.float64))
+    return np.asarray(infer.posterior(judged, model_error, library)["evidence"], np.float64)
 
 
 def _some_rows(n: int, most: int, seed: int) -> np.ndarray:

@@ -116,6 +116,7 @@ def fit_orbit_vae(
         train=np.asarray(data.train),
         heldout=np.asarray(data.heldout),
         orders=data.orders,
+        eigenvalue=data.eigenvalue,
         options=options,
         seed=seed,
     )
