@@ -75,7 +75,7 @@ def judge(name: str, rows: Sequence[Scores], table: Table) -> None:
         for error in ("fold_error", "rotation_error"):
             others = [getattr(row, error) for row in useful if math.isfinite(getattr(row, error))]
             if others:
-                best = min(others)
+                best = max(min(others), 1e-9)  # one cluster for all positions has no error
                 table.line(
                     f"{error} over the best of the others", getattr(ours, error) / best, want=("<=", 1.0)
                 )
