@@ -21,6 +21,7 @@ from orbistem.models.checkpoint import load_done, load_state, save_done, save_st
 from orbistem.models.choice import Outcome, better_start, choose, long_starts
 from orbistem.models.counting import Counting
 from orbistem.models.finish import agree, finish
+from orbistem.models.full_products import full_products
 from orbistem.models.objective import OrbitProblem
 from orbistem.models.orbit import OrbitVAE, OrbitVAEOptions, as_pairs
 from orbistem.models.orbit_vae import OrbitNet, make_net
@@ -51,6 +52,7 @@ class _Data:
     turns: Turns
 
 
+@full_products
 def fit_orbit_vae(
     coefficients: np.ndarray,
     *,

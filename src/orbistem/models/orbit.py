@@ -26,6 +26,7 @@ from orbistem.models.angle_zero import (
 )
 from orbistem.models.counting import Counting
 from orbistem.models.empirical import around
+from orbistem.models.full_products import full_products
 from orbistem.models.infer import encode_batch, infer_all
 from orbistem.models.orbit_vae import OrbitNet, OrbitOptions, make_net
 from orbistem.models.protocol import Encoding, TrainingReport
@@ -230,6 +231,7 @@ class OrbitVAE:
             handedness=hand,
         )
 
+    @full_products
     def decode(self, z: np.ndarray, angle: np.ndarray, handedness: np.ndarray | None = None) -> np.ndarray:
         """Coefficients (n, k), complex64, of latents (n, latent_dim) turned by angles (n,).
 
@@ -281,6 +283,7 @@ class OrbitVAE:
         inner = z @ self._frame.inverse + self._frame.centre
         return np.asarray(self._net.counting.mean(self._net.decoder(jnp.asarray(inner, jnp.float32))))
 
+    @full_products
     def features(self, z: np.ndarray) -> np.ndarray:
         """Last hidden layer of the decoder at latents (n, latent_dim): (n, hidden), float64."""
         inner = np.atleast_2d(np.asarray(z, dtype=np.float64)) @ self._frame.inverse + self._frame.centre
@@ -291,6 +294,7 @@ class OrbitVAE:
         pattern = self._infer(coefficients)["pattern"]
         return np.asarray(pattern[..., 0] + 1j * pattern[..., 1] + self.offset, dtype=np.complex64)
 
+    @full_products
     def encode_fast(self, coefficients: np.ndarray) -> np.ndarray:
         """The encoder's own z, in the reported frame, without refinement: (n, latent_dim)."""
         pairs = as_pairs(coefficients)
@@ -318,6 +322,7 @@ class OrbitVAE:
         offset = np.asarray(self._net.offset) * scale[:, None]
         return np.asarray(offset[:, 0] + 1j * offset[:, 1])
 
+    @full_products
     def _infer(self, coefficients: np.ndarray) -> dict[str, np.ndarray]:
         return infer_all(
             self._net,

@@ -21,6 +21,7 @@ from jaxtyping import Array, PRNGKeyArray
 
 from orbistem.errors import InputError, OptionError, ShapeError
 from orbistem.models.checkpoint import load_state, save_state
+from orbistem.models.full_products import full_products
 from orbistem.models.pixels import PixelSpace, Scaling, require_latents, without_angle
 from orbistem.models.protocol import Encoding, Restart, TrainingReport
 from orbistem.models.train import State, Trained, TrainOptions, begin, train
@@ -105,6 +106,7 @@ class PixelVAE(ABC, Generic[O_co]):
         return self._net
 
     @classmethod
+    @full_products
     def fit(
         cls,
         frames: np.ndarray,
@@ -228,6 +230,7 @@ class PixelVAE(ABC, Generic[O_co]):
             raise ShapeError("net: want the shapes that the options say; the model file is damaged")
         return cls(eqx.combine(jax.tree.unflatten(tree, stored), static), space, options)
 
+    @full_products
     def _mapped(self, function: Any, rows: np.ndarray) -> list[np.ndarray]:
         """A compiled function of the net and of rows, in chunks of one shape."""
         pixels = int(np.prod(self._space.plan.detector_shape))
