@@ -1,10 +1,11 @@
 """Fit simulated graphene from a bad microscope, and compare with a perfect one.
 
-    python benchmarks/effects.py [--seed 0] [--only clean|corrected|uncorrected]
+    python benchmarks/effects.py [--seeds 0,1,2] [--only clean|corrected|uncorrected]
 
 10⁵ electrons per pattern, 48 × 48 positions over 2 × 2 primitive cells. The bad microscope has a descan of
 3 px, 2 % ellipticity, 20 hot pixels, a beam stop and a point spread of 1 px. It is fitted as it comes, and
-once with everything that finds these effects switched off. Exit status 1 where a figure falls short.
+once with everything that finds these effects switched off. A seed draws counts and training alike, for both
+microscopes; what is judged is the ratio of the medians over all seeds. Exit status 1 where one falls short.
 """
 
 from __future__ import annotations
@@ -129,37 +130,38 @@ def fit(scan: orbistem.Scan, config: FitConfig, table: Table, title: str) -> Res
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--only", choices=("clean", "corrected", "uncorrected"))
     given = parser.parse_args()
+    seeds = [int(seed) for seed in given.seeds.split(",")]
     print(describe())
     table, fine = Table(), fine_patterns()
-    folds: dict[str, float] = {}
-    for name, detector, config, title in (
-        ("clean", DetectorOptions(), FitConfig(seed=given.seed), "perfect microscope"),
-        ("corrected", BAD, FitConfig(seed=given.seed), "bad microscope, default settings"),
-        ("uncorrected", BAD, BLIND.replace(seed=given.seed), "bad microscope, nothing corrected"),
+    folds: dict[str, list[float]] = {}
+    for name, detector, base, title in (
+        ("clean", DetectorOptions(), FitConfig(), "perfect microscope"),
+        ("corrected", BAD, FitConfig(), "bad microscope, default settings"),
+        ("uncorrected", BAD, BLIND, "bad microscope, nothing corrected"),
     ):
         if given.only not in (None, name):
             continue
-        scan = as_scan(fine, detector, given.seed)
-        result = fit(scan, config, table, title)
-        folds[name], repeat = errors(result)
-        table.line("fold error", folds[name])
-        table.line("repeat error", repeat)
-        if name == "clean":
-            continue
         corrected = name == "corrected"
-        table.line(
-            "centre error, rms", centre_error(result, scan), "px", want=("<=", 0.1) if corrected else None
-        )
-        table.line(
-            "error of the ellipse", 100 * ellipse_error(result), "%", want=("<=", 0.2) if corrected else None
-        )
-        if "clean" in folds:
+        for seed in seeds[:1] if name == "uncorrected" else seeds:  # how it fails is seen at once
+            scan = as_scan(fine, detector, seed)
+            result = fit(scan, base.replace(seed=seed), table, f"{title}, seed {seed}")
+            fold, repeat = errors(result)
+            folds.setdefault(name, []).append(fold)
+            table.line("fold error", fold)
+            table.line("repeat error", repeat)
+            if name != "clean":
+                off = centre_error(result, scan)
+                table.line("centre error, rms", off, "px", want=("<=", 0.1) if corrected else None)
+                stretch = 100 * ellipse_error(result)
+                table.line("error of the ellipse", stretch, "%", want=("<=", 0.2) if corrected else None)
+        if name != "clean" and "clean" in folds:
+            table.head(f"{title}, all seeds")
             table.line(
-                "fold error / that of the perfect microscope",
-                folds[name] / folds["clean"],
+                "fold error / that of the perfect microscope, medians",
+                float(np.median(folds[name]) / np.median(folds["clean"])),
                 want=("<=", 1.2) if corrected else (">=", 1.2),
             )
     return table.close()
