@@ -3,6 +3,7 @@
 import os
 import sys
 
+import h5py
 import numpy as np
 import pytest
 
@@ -45,6 +46,17 @@ def test_a_pipe_is_no_file(place, capsys):
     os.mkfifo("frames/f3.npy")
     assert run(["info", "frames", "-q"]) == 0  # what is no file is no frame
     assert sorted(p.name for p in place.iterdir() if p.name.startswith("out")) == []
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_an_hdf5_file_that_points_to_a_pipe_is_not_followed(place, capsys):
+    os.mkfifo("pipe.raw")
+    with h5py.File("link.h5", "w") as file:
+        file["data"] = h5py.ExternalLink("pipe.raw", "/data")
+    with h5py.File("storage.h5", "w") as file:
+        file.create_dataset("data", (6, 5, 12, 10), "u2", external=[("pipe.raw", 0, 7200)])
+    for name in ("link.h5", "storage.h5"):
+        assert "holds no stack" in refused(capsys, "info", name)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="links need rights there")

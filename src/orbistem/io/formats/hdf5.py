@@ -154,10 +154,8 @@ def _follow(group: Any, name: str, path: Path) -> Any:
 
     try:
         link = group.get(name, getlink=True)
-        if isinstance(link, h5py.ExternalLink):
-            folder = path.resolve().parent
-            if not (folder / link.filename).resolve().is_relative_to(folder):
-                return None
+        if isinstance(link, h5py.ExternalLink) and not _beside(path, link.filename):
+            return None
         node = group[name]
     except (KeyError, OSError, RuntimeError, ValueError, TypeError):
         return None
@@ -168,11 +166,17 @@ def _follow(group: Any, name: str, path: Path) -> Any:
 
 def _lies_inside(node: Any, path: Path) -> bool:
     """False for numbers that lie in other files outside the folder: external storage, virtual datasets."""
-    folder = path.resolve().parent
     names = [name for name, *_ in node.external or ()]
     if node.is_virtual:
         names += [source.file_name for source in node.virtual_sources() if source.file_name != "."]
-    return all((folder / as_text(name)).resolve().is_relative_to(folder) for name in names)
+    return all(_beside(path, as_text(name)) for name in names)
+
+
+def _beside(path: Path, name: str) -> bool:
+    """Whether a file that is named in another lies in its folder or below, and is no pipe or device."""
+    folder = path.resolve().parent
+    there = (folder / name).resolve()
+    return there.is_relative_to(folder) and (there.is_file() or not there.exists())
 
 
 def _lookup_in(file: Any, path: Path) -> Any:
