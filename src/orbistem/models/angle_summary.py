@@ -63,7 +63,7 @@ def _allowed(depth: Array, slack: float = 1.0) -> Array:
 
 
 def angle_summary(
-    field: Array, refined: Array, narrow_sd: Array, symmetric: Array
+    field: Array, refined: Array, narrow_sd: Array, symmetric: Array, of_pattern: Array | None = None
 ) -> tuple[Array, Array, Array]:
     """Peak, width and rotation order of the angle's posterior.
 
@@ -77,12 +77,14 @@ def angle_summary(
         Its sd from the curvature of the joint posterior.
     symmetric
         Rotation orders that the template has by itself (n, order).
+    of_pattern
+        Those that the pattern shows against its template (n, order), see `angle_order`; None: none.
 
     Notes
     -----
     The order is the largest n that both the posterior and the template show, so that neither the noise of one
-    pattern nor a template that its pattern contradicts claims a symmetry; 0 where all angles stay within
-    three nats.
+    pattern nor a template that its pattern contradicts claims a symmetry; or that the pattern shows where its
+    template is refuted; 0 where all angles stay within three nats.
     """
     spacing = 2 * jnp.pi / INFER_ANGLES
     top = jnp.argmax(field, axis=-1)
@@ -97,6 +99,7 @@ def angle_summary(
     flat = peak - jnp.min(shifted, axis=-1) < CLAIM_NATS
     sd = jnp.where(flat, UNKNOWN_SD, jnp.minimum(sd, UNKNOWN_SD))
     held = orders_held(field) & symmetric
+    held = held if of_pattern is None else held | of_pattern
     order = jnp.max(jnp.where(held, jnp.asarray(ORDERS_TESTED), 1), axis=-1)
     return angle, sd, jnp.where(flat, 0, order)
 

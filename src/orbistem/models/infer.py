@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Array
 
 from orbistem.models.angle import Orders, best_angle, correlation, overlap, turn_overlap, waves
+from orbistem.models.angle_order import orders_of_patterns
 from orbistem.models.angle_summary import (
     INFER_ANGLES,
     TEMPLATE_SLACK,
@@ -109,7 +110,8 @@ def infer_batch(
         likely=likely,
         zero=zero,
     )
-    template = net.counting.mean(net.decoder(refined.z))
+    natural = net.decoder(refined.z)
+    template = net.counting.mean(natural)
     plain = overlap(a, template, orders)
     turned = turn_overlap(plain, refined.angle, orders)
     misfit = plain.total - 2 * jnp.sum(turned.re, axis=-1)
@@ -128,7 +130,11 @@ def infer_batch(
     if turns.free:
         with_itself = overlap(scaled, scaled, orders)
         symmetric = orders_held(correlation(with_itself, orders, INFER_ANGLES), slack=TEMPLATE_SLACK)
-        angle, sd, order = angle_summary(field, start, narrow_sd, symmetric)
+        signal = net.decoder.scale**2
+        own = orders_of_patterns(
+            a, natural, refined.angle, model_error, signal, orders, counting=net.counting
+        )
+        angle, sd, order = angle_summary(field, start, narrow_sd, symmetric, own)
         if zero is not None:
             sd = direction_sd(direction, _azimuth_slope(net, refined.z, zero), covariance)
             order = jnp.where(sd < UNKNOWN_SD, order, 0)
