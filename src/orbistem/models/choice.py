@@ -18,8 +18,6 @@ START_MARGIN = 2.0
 HOPELESS_MARGIN = 10.0
 """A start whose short training lies this many nats per pattern behind is not tried again (SrTiO3: 18
 nats, star: 120; long trainings made up for none of it)."""
-HOPELESS_SHARE = 0.1
-"""Trainings whose bound lies lower than the best one by this share are not refined to be compared."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -82,14 +80,12 @@ def choose(
     common: _Common = {"orders": orders, "options": options, "seed": seed}
     judged, evidence = list(compared), np.zeros((len(compared), 0))
     if len(compared) > 1:
-        best = max(outcome.restart.heldout for outcome in compared)
-        judged = [o for o in compared if o.restart.heldout > best - HOPELESS_SHARE * abs(best)]
         evidence = np.stack(
             [refined_evidence(o.net, o.model_error, train=train, heldout=heldout, **common) for o in judged]
         )
         judged = [
             replace(o, restart=replace(o.restart, refined=float(row.mean())))
-            for o, row in zip(judged, evidence, strict=True)
+            for o, row in zip(compared, evidence, strict=True)
         ]
     winner = judged[0]
     if len(judged) > 1:
