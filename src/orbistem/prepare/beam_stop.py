@@ -113,7 +113,7 @@ def _shadow(
         area = ndimage.binary_dilation(area, structure=_EIGHT, iterations=steps, mask=black | area)
         rim = ndimage.binary_dilation(area, structure=_EIGHT) & good
         area |= rim & (filled < 0.7 * partner)
-        # an end in the middle of the pattern hides its own half turn: there the ring beside it says more
+        # where the half turn is hidden, the ring beside the shadow says more
         near = ndimage.binary_dilation(area, structure=_EIGHT, iterations=_WIDEST_HALF_SHADOW_PX)
         beside = _around(filled, good & ~near, centre)
         hidden = half_turn(near.astype(np.float64), centre) > 0.5
@@ -133,5 +133,6 @@ def _around(image: Floats, good: Bools, centre: tuple[float, float]) -> Floats:
         values = image[(ring == radius) & good]
         outer = level[radius + 1] if radius + 1 < len(level) else 0.0
         level[radius] = np.quantile(values, 0.7) if len(values) else outer
-    result: Floats = ndimage.maximum_filter1d(level, 3)[ring]
+    # the brighter of a ring and the next one out: what lies just outside a sharp edge is no shadow
+    result: Floats = np.maximum(level, np.append(level[1:], 0.0))[ring]
     return result
