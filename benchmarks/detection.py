@@ -277,7 +277,7 @@ def draw(found: dict[str, dict[str, dict[str, float]]], path: Path) -> None:
         COM_CELLS: ("s-", "#d1495b"),
         PCA_ALONE: ("^:", "#e3a857"),
         PCA_CELLS: ("^-", "#e3a857"),
-        LIMIT: ("k--", "#303030"),
+        LIMIT: ("--", "#303030"),
     }
     for ax, (crystal, by_dose) in zip(axes, found.items(), strict=True):
         doses = [float(dose) for dose in by_dose]
