@@ -78,17 +78,16 @@ def choose(
     Of those within one standard error of the best, the one wins with which the other trainings agree most.
     """
     common: _Common = {"orders": orders, "options": options, "seed": seed}
-    judged, evidence = list(compared), np.zeros((len(compared), 0))
+    judged = list(compared)
+    winner = judged[0]
     if len(compared) > 1:
         evidence = np.stack(
-            [refined_evidence(o.net, o.model_error, train=train, heldout=heldout, **common) for o in judged]
+            [refined_evidence(o.net, o.model_error, train=train, heldout=heldout, **common) for o in compared]
         )
         judged = [
             replace(o, restart=replace(o.restart, refined=float(row.mean())))
             for o, row in zip(compared, evidence, strict=True)
         ]
-    winner = judged[0]
-    if len(judged) > 1:
         equal = equally_good(evidence)
         winner = judged[equal[0]]
         if len(equal) > 1:
