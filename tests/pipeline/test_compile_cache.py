@@ -1,10 +1,13 @@
+import os
+import subprocess
 import sys
 from pathlib import Path
 
 import jax
 import pytest
 
-from orbistem.pipeline.compile_cache import cache_folder, use_compile_cache
+from orbistem.pipeline import compile_cache
+from orbistem.pipeline.compile_cache import QUICK_FLAGS, cache_folder, spare_kernel_search, use_compile_cache
 
 
 @pytest.fixture
@@ -41,3 +44,26 @@ def test_a_folder_that_cannot_be_made_is_no_matter(no_cache, monkeypatch, tmp_pa
     assert use_compile_cache() is None
     assert jax.config.jax_compilation_cache_dir is None
     assert Path(tmp_path / "file").read_text() == ""
+
+
+@pytest.mark.parametrize(
+    ("card", "given", "want"),
+    [(True, None, QUICK_FLAGS), (False, None, None), (True, "--mine", "--mine")],
+)
+def test_only_where_there_is_a_card_and_no_choice_of_the_users_flags_are_set(monkeypatch, card, given, want):
+    monkeypatch.setenv("XLA_FLAGS", given or "")
+    if given is None:
+        monkeypatch.delenv("XLA_FLAGS")
+    monkeypatch.setattr(compile_cache, "find_spec", lambda name: object() if card else None)
+    spare_kernel_search()
+    assert os.environ.get("XLA_FLAGS") == want
+    monkeypatch.delenv("XLA_FLAGS", raising=False)
+
+
+def test_this_jax_knows_the_flags():
+    """XLA ends the program over a flag that it does not know."""
+    environment = {**os.environ, "XLA_FLAGS": QUICK_FLAGS, "JAX_PLATFORMS": "cpu"}
+    run = subprocess.run(
+        [sys.executable, "-c", "import jax; jax.devices()"], env=environment, capture_output=True, check=False
+    )
+    assert run.returncode == 0, run.stderr.decode()[-500:]

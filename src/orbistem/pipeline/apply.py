@@ -16,7 +16,7 @@ from orbistem.harmonics.store import create
 from orbistem.harmonics.whitening import WhiteningChoice
 from orbistem.metrics import active_latents, active_units
 from orbistem.pipeline.certificate import certify
-from orbistem.pipeline.compile_cache import use_compile_cache
+from orbistem.pipeline.compile_cache import spare_kernel_search, use_compile_cache
 from orbistem.pipeline.descriptors import describe_symmetry, symmetry_words
 from orbistem.pipeline.examples import build_examples
 from orbistem.pipeline.fit import (
@@ -131,6 +131,7 @@ def transform(
                 order0_mean=np.zeros(model.plan.grid.n_rings) if origin is None else origin,
             )
         with clock.step("map"), blas_of_one_thread():
+            spare_kernel_search()
             use_compile_cache()
             encoding = model.encode_coefficients(coefficients, prepared.usable)
             active = tuple(bool(flag) for flag in active_latents(encoding.z, encoding.z_sd))

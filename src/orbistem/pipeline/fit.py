@@ -22,7 +22,7 @@ from orbistem.io.checksum import array_checksum
 from orbistem.pipeline.broken import Comparison, Reference, asked_reference
 from orbistem.pipeline.certificate import certify
 from orbistem.pipeline.classes import class_words, describe_classes, measure_classes
-from orbistem.pipeline.compile_cache import use_compile_cache
+from orbistem.pipeline.compile_cache import spare_kernel_search, use_compile_cache
 from orbistem.pipeline.descriptors import describe_symmetry, noise_factor, symmetry_words
 from orbistem.pipeline.examples import build_examples
 from orbistem.pipeline.maps import build_maps, group_words
@@ -188,6 +188,7 @@ def _fit(
     words += reduced.words
     if prepared.trainable:
         with clock.step("train"):
+            spare_kernel_search()
             use_compile_cache()
             training = train_model(
                 reduced, prepared, config, checkpoint=place.state / "training", progress=progress
