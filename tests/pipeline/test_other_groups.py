@@ -19,7 +19,7 @@ from orbistem.pipeline.orientation import measure_orientation, with_hand
 @pytest.mark.parametrize("group", ["O2", "D3"])
 def test_a_group_goes_through_the_whole_pipeline(scan, group, tmp_path):
     config = small_config()
-    longer = replace(config.model.train, steps=300)  # in 60 steps a finite group learns no latent
+    longer = replace(config.model.train, steps=1000)  # in 600 steps a finite group learns no latent
     config = config.replace(model=replace(config.model, group=group, train=longer))
     result = fit(scan, config=config, directory=tmp_path / "run")
     hand = result.maps.handedness
