@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import logging
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, BinaryIO, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from orbistem.errors import FormatError, OrbistemError, one_line
 
-__all__ = ["Folded", "Guarded", "Joined", "Recipe", "Stored", "as_lazy"]
+__all__ = ["Folded", "FramesAt", "Guarded", "Joined", "Recipe", "Stored", "as_lazy"]
 
 logger = logging.getLogger(__name__)
 
@@ -70,6 +72,56 @@ class Stored:
     def ndim(self) -> int:
         """Number of axes."""
         return len(self.shape)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FramesAt(ABC):
+    """What recipes of patterns that begin at any offsets of a file share; each says how one is read.
+
+    Attributes
+    ----------
+    path
+        Absolute, of the file.
+    offsets
+        (n,) int64, where each pattern begins.
+    frame_shape, dtype
+        Of one pattern.
+    """
+
+    path: str
+    offsets: NDArray[np.int64]
+    frame_shape: tuple[int, int]
+    dtype: np.dtype[Any]
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(n, ky, kx)."""
+        return (len(self.offsets), *self.frame_shape)
+
+    @property
+    def ndim(self) -> int:
+        """Always 3."""
+        return 3
+
+    def __getitem__(self, key: Any) -> NDArray[Any]:
+        """Read some patterns."""
+        keys = key if isinstance(key, tuple) else (key,)
+        chosen = np.arange(len(self.offsets))[keys[0]]
+        frames = np.empty((len(chosen), *self.frame_shape), self.dtype)
+        with open(self.path, "rb") as file:
+            for frame, index in zip(frames, chosen, strict=True):
+                file.seek(int(self.offsets[index]))
+                content = self.read_one(file, int(index), frame.nbytes)
+                frame[...] = np.frombuffer(content, self.dtype).reshape(self.frame_shape)
+        return frames[(slice(None), *keys[1:])]
+
+    @abstractmethod
+    def read_one(self, file: BinaryIO, index: int, n_bytes: int) -> bytes:
+        """The `n_bytes` of one pattern, from the place in the file where it begins."""
+
+    def changed(self) -> FormatError:
+        """What to raise where the file is not as it was."""
+        return FormatError(f"{self.path} has changed since it was opened; open it again")
 
 
 def as_lazy(recipe: Recipe, *, storage_chunks: tuple[int, ...] | None = None, along: int = 0) -> Any:

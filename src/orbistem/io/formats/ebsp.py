@@ -11,13 +11,14 @@ import os
 import struct
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from orbistem.errors import FormatError, OptionError
 from orbistem.io.contract import Format, Found, Request
+from orbistem.io.lazy import FramesAt
 from orbistem.io.placed import find_places, put_in_place
 from orbistem.scan import Axis
 
@@ -30,37 +31,15 @@ _STEP_ERROR = 0.02
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class EbspArray:
-    """Recipe of patterns that begin at any offsets of a file."""
+class EbspArray(FramesAt):
+    """Recipe of patterns as they are."""
 
-    path: str
-    offsets: NDArray[np.int64]
-    frame_shape: tuple[int, int]
-    dtype: np.dtype[Any]
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """(n, ky, kx)."""
-        return (len(self.offsets), *self.frame_shape)
-
-    @property
-    def ndim(self) -> int:
-        """Always 3."""
-        return 3
-
-    def __getitem__(self, key: Any) -> NDArray[Any]:
-        """Read some patterns."""
-        keys = key if isinstance(key, tuple) else (key,)
-        offsets = self.offsets[keys[0]]
-        frames = np.empty((len(offsets), *self.frame_shape), self.dtype)
-        with open(self.path, "rb") as file:
-            for frame, offset in zip(frames, offsets, strict=True):
-                file.seek(int(offset))
-                raw = file.read(frame.nbytes)
-                if len(raw) != frame.nbytes:
-                    raise FormatError(f"{self.path} has changed since it was opened; open it again")
-                frame[...] = np.frombuffer(raw, self.dtype).reshape(self.frame_shape)
-        return frames[(slice(None), *keys[1:])]
+    def read_one(self, file: BinaryIO, index: int, n_bytes: int) -> bytes:
+        """Plain numbers."""
+        raw = file.read(n_bytes)
+        if len(raw) != n_bytes:
+            raise self.changed()
+        return raw
 
 
 def _read(path: Path, request: Request) -> Found:

@@ -11,7 +11,7 @@ import os
 import struct
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from orbistem.errors import FormatError, OptionError, one_line
 from orbistem.io.axes import make_axes
 from orbistem.io.contract import Format, Found, Look, Request
+from orbistem.io.lazy import FramesAt
 
 __all__ = ["FORMAT", "MrczArray"]
 
@@ -31,46 +32,24 @@ NM_PER_ANGSTROM = 0.1
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class MrczArray:
-    """Recipe of patterns in chunks that begin at any offsets of a file."""
+class MrczArray(FramesAt):
+    """Recipe of patterns that are chunks of some sizes (n,)."""
 
-    path: str
-    offsets: NDArray[np.int64]
     sizes: NDArray[np.int64]
-    frame_shape: tuple[int, int]
-    dtype: np.dtype[Any]
 
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """(n, ky, kx)."""
-        return (len(self.offsets), *self.frame_shape)
-
-    @property
-    def ndim(self) -> int:
-        """Always 3."""
-        return 3
-
-    def __getitem__(self, key: Any) -> NDArray[Any]:
-        """Read some patterns."""
+    def read_one(self, file: BinaryIO, index: int, n_bytes: int) -> bytes:
+        """One chunk, unpacked."""
         from numcodecs.blosc import decompress
 
-        keys = key if isinstance(key, tuple) else (key,)
-        chosen = np.arange(len(self.offsets))[keys[0]]
-        frames = np.empty((len(chosen), *self.frame_shape), self.dtype)
-        with open(self.path, "rb") as file:
-            for frame, index in zip(frames, chosen, strict=True):
-                file.seek(int(self.offsets[index]))
-                raw = file.read(int(self.sizes[index]))
-                if raw[:1] != bytes([BLOSC_1]) or _lengths(raw) != (frame.nbytes, len(raw)):
-                    raise FormatError(f"{self.path} has changed since it was opened; open it again")
-                try:
-                    content = decompress(raw)
-                except RuntimeError as error:
-                    raise FormatError(
-                        f"pattern {index} in {self.path} is damaged ({one_line(error)}); copy it again"
-                    ) from error
-                frame[...] = np.frombuffer(content, self.dtype).reshape(self.frame_shape)
-        return frames[(slice(None), *keys[1:])]
+        raw = file.read(int(self.sizes[index]))
+        if raw[:1] != bytes([BLOSC_1]) or _lengths(raw) != (n_bytes, len(raw)):
+            raise self.changed()
+        try:
+            return bytes(decompress(raw))
+        except RuntimeError as error:
+            raise FormatError(
+                f"pattern {index} in {self.path} is damaged ({one_line(error)}); copy it again"
+            ) from error
 
 
 def _byte_order(head: bytes) -> str | None:
@@ -110,7 +89,7 @@ def _read(path: Path, request: Request) -> Found:
     (ky, kx), notes = make_axes(steps, ("ky", "kx"))
     return Found(
         format="MRCZ (compressed)",
-        patterns=MrczArray(os.path.abspath(path), offsets, sizes, (rows, columns), dtype),
+        patterns=MrczArray(os.path.abspath(path), offsets, (rows, columns), dtype, sizes),
         storage_chunks=(1, rows, columns),
         detector_axes=(ky, kx),
         warnings=notes,
