@@ -6,23 +6,13 @@ import sys
 import h5py
 import numpy as np
 import pytest
+from raster import DETECTOR, FRAMES, counts, said
 
 from orbistem.errors import FormatError, InputError, OptionError, OrbistemError, VersionError
 from orbistem.io import describe, open_scan, save_scan
 from orbistem.io.axes import make_axis
 from orbistem.io.formats.folder import natural_key
 from orbistem.scan import Axis, Scan
-
-FRAMES, DETECTOR = (24, 20), (16, 12)
-
-
-def counts(rng, n=480):
-    return rng.poisson(2, size=(n, *DETECTOR)).astype(np.uint16)
-
-
-def said(scan):
-    about = scan.provenance
-    return " | ".join((*about.found, *about.assumed, *about.warnings))
 
 
 def test_rows_of_unequal_length(rng, tmp_path):

@@ -3,20 +3,10 @@
 import h5py
 import numpy as np
 import pytest
+from raster import FRAMES, counts, said
 
 from orbistem.errors import InputError, OptionError
 from orbistem.io import describe, open_scan
-
-FRAMES, DETECTOR = (24, 20), (16, 12)
-
-
-def counts(rng, n=480):
-    return rng.poisson(2, size=(n, *DETECTOR)).astype(np.uint16)
-
-
-def said(scan):
-    about = scan.provenance
-    return " | ".join((*about.found, *about.assumed, *about.warnings))
 
 
 @pytest.mark.parametrize(

@@ -4,20 +4,10 @@ import os
 
 import numpy as np
 import pytest
+from raster import DETECTOR, FRAMES, counts, said
 
 from orbistem.errors import FormatError, OptionError
 from orbistem.io import open_scan
-
-FRAMES, DETECTOR = (24, 20), (16, 12)
-
-
-def counts(rng, n=480):
-    return rng.poisson(2, size=(n, *DETECTOR)).astype(np.uint16)
-
-
-def said(scan):
-    about = scan.provenance
-    return " | ".join((*about.found, *about.assumed, *about.warnings))
 
 
 def test_raw_files(rng, tmp_path):

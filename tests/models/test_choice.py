@@ -42,6 +42,20 @@ def outcome(start, heldout, *, seed=0, net=None):
     )
 
 
+def chosen(drawn, compared, trained):
+    _, train, heldout = drawn
+    return choose(
+        compared,
+        trained,
+        train=train,
+        heldout=heldout,
+        orders=orders(),
+        eigenvalue=EIGENVALUE,
+        options=SETTLED,
+        seed=0,
+    )
+
+
 @pytest.fixture(scope="module")
 def drawn():
     """A net, and noisy patterns that it draws: 192 to train on, 64 held out."""
@@ -89,18 +103,9 @@ class TestChoice:
         assert abs(self.judge(borrowed, drawn) - self.judge(net, drawn)) < 1
 
     def test_refined_evidence_overrules_the_bound(self, drawn):
-        net, train, heldout = drawn
+        net = drawn[0]
         good, bad = outcome("mean", -101.0, net=net), outcome("mean", -100.0, seed=4)
-        winner, ranked = choose(
-            [bad, good],
-            [outcome("zero", -99.0, seed=6), bad, good],
-            train=train,
-            heldout=heldout,
-            orders=orders(),
-            eigenvalue=EIGENVALUE,
-            options=SETTLED,
-            seed=0,
-        )
+        winner, ranked = chosen(drawn, [bad, good], [outcome("zero", -99.0, seed=6), bad, good])
         assert winner.net is net
         assert ranked[0] is winner
         assert len(ranked) == 3
@@ -116,33 +121,15 @@ class TestChoice:
 
     def test_of_equal_trainings_the_one_that_others_confirm_is_kept(self, drawn):
         """Two nets draw alike, one of them with an encoder that does not know the patterns."""
-        net, train, heldout = drawn
+        net = drawn[0]
         lost = outcome("mean", -100.0, net=replace_encoder(net, random_net(9)))
         twins = [outcome("mean", -100.0, net=net), outcome("mean", -100.0, net=replace_encoder(net, net))]
-        winner, _ = choose(
-            [lost, *twins],
-            [lost, *twins],
-            train=train,
-            heldout=heldout,
-            orders=orders(),
-            eigenvalue=EIGENVALUE,
-            options=SETTLED,
-            seed=0,
-        )
+        winner, _ = chosen(drawn, [lost, *twins], [lost, *twins])
         assert winner.net is not lost.net
 
     def test_a_single_training_is_not_judged(self, drawn):
         only = outcome("mean", -100.0, net=drawn[0])
-        winner, _ = choose(
-            [only],
-            [only],
-            train=drawn[1],
-            heldout=drawn[2],
-            orders=orders(),
-            eigenvalue=EIGENVALUE,
-            options=SETTLED,
-            seed=0,
-        )
+        winner, _ = chosen(drawn, [only], [only])
         assert winner.restart == replace(only.restart, refined=None)
 
 
