@@ -48,10 +48,11 @@ def quick(session: nox.Session) -> None:
 
 @nox.session
 def fuzz(session: nox.Session) -> None:
-    """Spoil files, models and configurations 200,000 times; for every night."""
+    """Spoil files 200,000 times and draw new examples of every law; for every night."""
     session.install(".[dev,simulate]")
     session.env["ORBISTEM_FUZZ_TIMES"] = "20"
     session.run("python", "-m", "pytest", "tests/hostile", *session.posargs)
+    session.run("python", "-m", "pytest", "-m", "not slow", "--hypothesis-profile=default", *session.posargs)
 
 
 @nox.session

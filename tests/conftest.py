@@ -9,6 +9,7 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("JAX_NUMPY_RANK_PROMOTION", "raise")
 os.environ.setdefault("JAX_NUMPY_DTYPE_PROMOTION", "strict")
 
+import hypothesis
 import numpy as np
 import pytest
 from jaxtyping import install_import_hook
@@ -27,6 +28,10 @@ CHECKED_MODULES = (
     "symmetry",
 )
 install_import_hook([f"orbistem.{name}" for name in CHECKED_MODULES], "beartype.beartype")
+
+# The same examples in every run; `--hypothesis-profile=default` draws new ones.
+hypothesis.settings.register_profile("same", derandomize=True)
+hypothesis.settings.load_profile("same")
 
 MEASURED_DATA_VARIABLE = "ORBISTEM_TEST_DATA"
 

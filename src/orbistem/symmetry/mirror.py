@@ -174,7 +174,8 @@ def _climb(
 
     for _ in range(NEWTON_STEPS):
         even, odd = turned()
-        slope, curvature = -(odd @ wave), -(even @ wave**2)
+        with np.errstate(invalid="ignore"):  # OpenBLAS may raise it for finite single-precision numbers
+            slope, curvature = -(odd @ wave), -(even @ wave**2)
         change = np.divide(-slope, curvature, out=np.zeros_like(slope), where=curvature < 0)
         phase = phase + np.clip(change, -limit, limit)
     return phase, turned()[0].sum(axis=1)
