@@ -13,7 +13,7 @@ from orbistem.symmetry.which import pattern_operations
 SMALL = settings(max_examples=25, deadline=None)
 SCORE_ATOL = 1e-3  # of three mirror lines of nearly equal worth not the best may be taken; else 1e-8
 ANGLES = {"mirror_angle", "polar_angle"}
-SHARES = {"n_fold", "mirror", "point_group_p"}
+SHARES = {"n_fold", "mirror", "point_group_p", "n_fold_p"}
 
 
 @st.composite
@@ -209,7 +209,7 @@ def test_single_and_double_precision_agree(components):
 def test_names_of_variables_are_unique():
     names = [variable.name for descriptor in DESCRIPTORS for variable in descriptor.variables]
     assert len(names) == len(set(names))
-    assert {"n_fold", "mirror", "mirror_angle", "point_group", "point_group_p"} <= set(names)
+    assert {"n_fold", "mirror", "mirror_angle", "point_group", "point_group_p", "n_fold_p"} <= set(names)
 
 
 def test_a_missing_pattern_is_missing_everywhere():

@@ -31,6 +31,7 @@ from orbistem.pipeline.preparation import Preparation, block_size_for
 from orbistem.pipeline.record import describe_basis, describe_run
 from orbistem.pipeline.reduction import STORE_NAME
 from orbistem.pipeline.scan_frame import find_scan_frame
+from orbistem.pipeline.site_order import with_allowed_order
 from orbistem.pipeline.workplace import open_workplace
 from orbistem.plan import Plan
 from orbistem.prepare.centre import CentreFit
@@ -159,6 +160,7 @@ def transform(
             descriptors = describe_symmetry(
                 model.plan, store, config=config, totals=prepared.electrons, given=None
             )
+            encoding = with_allowed_order(encoding, descriptors)
             frame = find_scan_frame(
                 scan,
                 prepared,

@@ -33,6 +33,7 @@ from orbistem.pipeline.readout import with_readout
 from orbistem.pipeline.record import describe_basis, describe_run, file_checksums, write_run
 from orbistem.pipeline.reduction import STORE_NAME, Reduced, reduce, resume_reduced, save_reduced
 from orbistem.pipeline.scan_frame import find_scan_frame
+from orbistem.pipeline.site_order import with_allowed_order
 from orbistem.pipeline.training import NOTHING_TRAINED, Training, describe_training, train_model
 from orbistem.pipeline.vacuum import vacuum_harmonics
 from orbistem.pipeline.verdicts import judge
@@ -206,6 +207,8 @@ def _fit(
             given=vacuum_harmonics(reduced.plan, config),
         )
     words += symmetry_words(descriptors)
+    if training.encoding is not None:
+        training = replace(training, encoding=with_allowed_order(training.encoding, descriptors))
     groups = None
     if not prepared.trainable:
         with clock.step("map"), blas_of_one_thread():

@@ -30,6 +30,7 @@ from orbistem.groups import POINT_GROUPS, PointGroup
 from orbistem.symmetry.components import Components
 from orbistem.symmetry.descriptor import Descriptor, Variable
 from orbistem.symmetry.energy_tests import EnergyTests
+from orbistem.symmetry.n_fold import FOLDS
 
 __all__ = ["LEVEL", "POINT_GROUP", "UNDECIDED", "PointGroupFit", "point_group"]
 
@@ -124,7 +125,10 @@ def _choose(p_all: np.ndarray, claimed: np.ndarray, level: float) -> tuple[np.nd
 def _maps(components: Components) -> tuple[np.ndarray, ...]:
     found = point_group(components)
     code = np.where(np.isfinite(components.values).all(axis=1), found.code, np.nan)
-    return code, found.p
+    return code, found.p, found.p_all[:, _TURNS]
+
+
+_TURNS = [POINT_GROUPS.index(PointGroup.from_name(f"C{n}")) for n in FOLDS]
 
 
 POINT_GROUP = Descriptor(
@@ -142,6 +146,12 @@ POINT_GROUP = Descriptor(
         Variable(
             name="point_group_p",
             long_name="probability that noise alone breaks the point group as much as the pattern does",
+        ),
+        Variable(
+            name="n_fold_p",
+            long_name="probability that noise alone breaks a turn by 360°/order as much as the pattern does",
+            dim="order",
+            labels=FOLDS,
         ),
     ),
     compute=_maps,
