@@ -1,7 +1,7 @@
 """The rotation order of the angle, held against what the pattern itself says of turns.
 
-Where valleys of the angle's posterior are deep, a decoder that draws a site a little too symmetric makes peaks
-that look alike. A turn that the pattern's own harmonics refute is none of its symmetries: the peaks differ.
+Where valleys of the angle's posterior are deep, a decoder that draws a site a little too symmetric makes
+peaks that look alike. A turn that the pattern's own harmonics refute is none of its symmetries.
 """
 
 from __future__ import annotations
