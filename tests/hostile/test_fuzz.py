@@ -11,7 +11,9 @@ import sys
 import numpy as np
 import pytest
 from hostile.mutate import JUNK, spoiled_bytes, spoiled_json
+from hostile.numbers import odd_array
 from hostile.sound import patterns, sound_files, zarr3_array
+from hostile.test_numbers import look
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pipeline.conftest import _own_cache, cache_home, real_run
@@ -45,6 +47,7 @@ CASES = {
     "model facts": 800,
     "model arrays": 300,
     "run": 100,
+    "numbers": 300,
 }
 SUFFIXES = {
     "npy": ".npy",
@@ -191,6 +194,15 @@ def test_config_values(changed):
 @given(spoiled_bytes(FitConfig(seed=3).to_toml().encode()))
 def test_config_text(content):
     survives(FitConfig.from_toml, content.decode("utf-8", errors="replace"))
+
+
+def test_numbers():
+    @often("numbers")
+    @given(st.integers(0, 2**40))
+    def check(seed):
+        survives(look, odd_array(seed))
+
+    check()
 
 
 def test_model_facts(real_run, tmp_path):

@@ -3,9 +3,12 @@
 import importlib.util
 
 import pytest
+from cli.conftest import orbistem, quick_toml
 
 from orbistem.errors import FormatError
 from orbistem.io import open_scan
+
+__all__ = ["orbistem", "quick_toml"]
 
 MEASURED = [
     ("ebsd-nickel-3x3/oxford_binary__patterns.ebsp", {}, (3, 3), (60, 60), 246),
@@ -53,3 +56,41 @@ def test_measured_files_with_a_catch(measured_data):
             arina.block(0, 16)
     with pytest.raises(FormatError, match=r"Scan 1/EBSD/Data/patterns.*Scan 2"):
         open_scan(measured_data / "ebsd-nickel-3x3/kikuchipy_h5ebsd__patterns.h5")
+
+
+@pytest.mark.slow
+def test_every_command_says_something_plain_about_each(measured_data, orbistem, quick_toml, tmp_path):
+    large = {"siemens-star", "cryo4dstem-rotavirus-a", "dlacbed-srtio3-001"}
+    names = [(name, options) for name, options, *_ in MEASURED if name.split("/")[0] not in large]
+    names += [("vendor-files/arina/test_00_master.h5", {})]
+    for number, (name, options) in enumerate(names):
+        source = [measured_data / name, *(["--dataset", options["dataset"]] if options else []), "-q"]
+        assert orbistem("info", *source).status == 0, name
+        assert orbistem("convert", *source, tmp_path / f"{number}.zspy").status == 0, name
+        for command, more in (("fit", ["--config", quick_toml]), ("symmetry", [])):
+            done = orbistem(command, *source, "-o", tmp_path / f"{command}{number}", *more)
+            assert done.status in (0, 2), (name, done.err)
+            assert len(done.err.strip().splitlines()) == (done.status == 2), (name, done.err)
+
+
+def test_what_vendor_files_hold_in_spite_of_themselves(measured_data, orbistem):
+    folder = measured_data / "vendor-files"
+    series, whole = (
+        orbistem(
+            "info", folder / "tia" / f"16x16-line_profile_horizontal_5x128x128_EDS{end}", "--json"
+        ).summary
+        for end in ("_2.ser", ".emi")
+    )
+    for one in (series, whole):  # the .ser keeps spatial frequencies as if they were metres
+        assert one["axes"][-1]["units"] == "1/nm"
+        assert one["axes"][-1]["scale"] == pytest.approx(0.1744, rel=1e-3)
+        assert any("below zero on average" in text for text in one["estimate"]["problems"])
+    single = orbistem("info", folder / "dm" / "dd020.dm3", "--json").summary["estimate"]
+    assert single["gain"] is None
+    assert single["dose"] > 1e5
+    arina = orbistem("info", folder / "arina" / "test_00_master.h5").out
+    assert "16 = 4 x 4" in arina
+    assert "only patterns that are constant, zero or not finite" in arina
+    merlin = orbistem("info", folder / "mib" / "001_4x2_6bit.mib", "--json").summary["estimate"]
+    assert merlin["centre_px"] == pytest.approx([125.3, 16.2], abs=1)
+    assert any("saturated pixels masked" in text for text in merlin["notes"])

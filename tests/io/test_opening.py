@@ -294,3 +294,10 @@ def test_two_gigabytes_in_little_memory(tmp_path, chunks):
     arguments = [sys.executable, "-c", PEAK_MEMORY_PROGRAM, str(tmp_path / "a.h5")]
     done = subprocess.run(arguments, capture_output=True, text=True, check=True)
     assert int(done.stdout) / 1024 < PEAK_MIB
+
+
+def test_pixels_of_kilometres_are_spatial_frequencies():
+    axis, notes = make_axis("ky", scale=1.744e17, offset=-1.1e19, units="nm")
+    assert (axis.units, axis.scale, axis.offset) == ("1/nm", pytest.approx(0.1744), pytest.approx(-11))
+    assert "taken as a spatial frequency" in notes[0]
+    assert make_axis("y", scale=0.5, units="m") == (Axis(name="y", scale=0.5, units="m"), ())

@@ -54,15 +54,16 @@ class PlainVAE:
 
     def encode(self, coefficients: np.ndarray) -> Encoding:
         n, moving = len(coefficients), coefficients - self.offset
-        first = int(np.flatnonzero(self.order > 0)[0])
+        first = int(np.argmax(self.order > 0))
+        turns = max(int(self.order[first]), 1)  # of rings alone there is no angle
         one = np.ones(n, np.float32)
         z = np.abs(moving[:, : self.latent_dim]).astype(np.float32)
         return Encoding(
             z=z * np.float32([-1.0, 3.0, 2.0, 1.0][: self.latent_dim]),
             z_sd=np.full_like(z, 0.1),
-            angle=np.mod(-np.angle(moving[:, first]) / self.order[first], 2 * np.pi).astype(np.float32),
+            angle=np.mod(-np.angle(moving[:, first]) / turns, 2 * np.pi).astype(np.float32),
             angle_sd=0.05 * one,
-            angle_order=np.full(n, self.order[first], np.int32),
+            angle_order=np.full(n, turns, np.int32),
             evidence=-10 * one,
             residual=one,
         )

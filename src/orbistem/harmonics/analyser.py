@@ -123,7 +123,7 @@ def make_analyser(grid: CircularGrid, *, weight: np.ndarray) -> Analyser:
         matrix = np.zeros((stop - start, max(2 * ring.n_orders - 1, 0)))
         if ring.n_orders:
             row_of = {int(p): r for r, p in enumerate(pixels)}
-            rows = np.array([row_of[int(p)] for p in ring.pixels])
+            rows = np.array([row_of[int(p)] for p in ring.pixels], dtype=int)
             matrix[rows] = ring_matrix(ring, checkerboard[ring.pixels])
             matrix *= flat_weight[pixels][:, None]
         maps.append(RingMap(start=start, stop=stop, matrix=matrix, n_orders=ring.n_orders))
@@ -149,7 +149,7 @@ def ring_matrix(ring: Ring, checkerboard: np.ndarray) -> np.ndarray:
     if ring.shrinks:
         matrix = shrunk_matrix(ring, waves)
         return ring.weight * _with_circular_noise(matrix, ring.hat * checkerboard, waves, waves, matrix)
-    slope = ring.radius_px - ring.hat @ ring.radius_px / ring.hat.sum()
+    slope = ring.radius_px - ring.hat @ ring.radius_px / max(float(ring.hat.sum()), np.finfo(float).tiny)
     slope = slope / max(float(np.abs(slope).max(initial=0)), np.finfo(float).tiny)
     n_slopes = min(SLOPE_ORDERS if ring.complete else SLOPE_ORDERS_INCOMPLETE, ring.n_orders)
     with_slopes = np.concatenate([waves, slope[:, None] * waves[:, : 2 * n_slopes - 1]], axis=1)

@@ -62,7 +62,8 @@ class ElectronReader:
         flat = frames.reshape(len(frames), -1)
         n_read = n_pixels if self.total is None else len(self.pixels)
         pixels = self._scaled(flat[:, self.pixels[:n_read]])
-        totals = pixels.sum(axis=1, dtype=np.float32 if self.total is None else np.float64)
+        with np.errstate(invalid="ignore"):  # inf - inf: seen in the next lines
+            totals = pixels.sum(axis=1, dtype=np.float32 if self.total is None else np.float64)
         missing = level = None
         rows = np.flatnonzero(~np.isfinite(totals))
         if len(rows):

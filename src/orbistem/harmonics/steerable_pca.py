@@ -17,6 +17,8 @@ TRACY_WIDOM_MEAN, TRACY_WIDOM_SD = -1.2065, 1.2680
 FALSE_ALARM_SD = 4.0
 """The largest noise eigenvalue of all orders together stays below mean + 4 sd in 99 % of scans."""
 RANK_TOLERANCE = 1e-6
+NOTHING = 1e-10
+"""An eigenvalue below this share of the largest is the rounding error of zero."""
 BULK_LIMIT, MAX_DOUBT = 1.1, 1.5
 """Noise eigenvalues whose median is 10 % too low (correlated pixels) raise the edge by as much, at most so
 far."""
@@ -218,6 +220,8 @@ def _noise_level(
     finite = spectrum[np.isfinite(spectrum)]
     if not scale_noise and len(below) >= 8:
         return float(np.median(below))
+    # fewer patterns than coefficients leave eigenvalues of zero, which say nothing of the noise
+    finite = finite[finite > NOTHING * finite.max(initial=0.0)]
     if not len(finite):
         return 1.0
     return float(np.median(np.sort(finite)[: max(1, len(finite) // 4)]))

@@ -171,7 +171,7 @@ def choose_whitening(
     signal = np.maximum(variance_electrons[pixel_valid] - mean, 0)
     if not signal.any():
         signal = mean
-    floor = max(float(mean.max(initial=0)) * 1e-9, np.finfo(float).tiny)
+    floor = max(float(mean.max(initial=0)) * 1e-9, 1e-60)
     ideal = float(np.sum(signal / np.maximum(mean, floor)))
     square = weight[pixel_valid] ** 2
     poisson = _kept(square, mean, signal) / ideal

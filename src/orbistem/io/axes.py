@@ -10,6 +10,9 @@ from orbistem.units import normalise_unit
 
 __all__ = ["as_text", "make_axes", "make_axis"]
 
+_METRE = 1e10
+"""In Å. No step of a scan and no pixel is that long: such a length is a spatial frequency (TIA's .ser)."""
+
 
 def make_axis(
     name: str, *, scale: Any = None, offset: Any = None, units: Any = None
@@ -30,6 +33,13 @@ def make_axis(
     unit = normalise_unit(as_text(units))
     if unit.dimension == "unknown" and unit.text:
         notes += (f"axis {name} has the unknown unit {unit.text!r}; calibrations in it are not used",)
+    if unit.dimension == "length" and abs(given) * unit.to_base > _METRE:
+        per_nm = unit.to_base / _METRE * 1e-9
+        notes += (
+            f"axis {name} has a step of {given:.4g} {unit.text}, which cannot be: it is taken as a spatial "
+            f"frequency, {abs(given) * per_nm:.4g} 1/nm",
+        )
+        return Axis(name=name, scale=abs(given) * per_nm, offset=(shift or 0.0) * per_nm, units="1/nm"), notes
     return Axis(name=name, scale=abs(given), offset=shift or 0.0, units=unit.text or "px"), notes
 
 

@@ -22,7 +22,7 @@ from orbistem.pipeline.calibration import (
     edge_words,
     measure,
 )
-from orbistem.plan import Plan, reference_total
+from orbistem.plan import Plan, reference_total, require_light
 from orbistem.prepare.centre import CentreFit, check_centre
 from orbistem.prepare.counts import CountsFit
 from orbistem.prepare.descan import DescanFit, descan_shift
@@ -146,6 +146,7 @@ def prepare(
         ellipse=ellipse.ellipse,
     )
     lit = valid & np.isfinite(mean)
+    require_light(mean, lit)
     correlation, spread_px = _pixel_noise(moments, valid, counts)
     whitening = choose_whitening(
         mean,

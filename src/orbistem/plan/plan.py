@@ -24,12 +24,25 @@ from orbistem.plan.made import kept, setup_of, sharing
 from orbistem.plan.stored import arrays_of, keywords_of, scalars_of
 from orbistem.prepare.descan import descan_shift
 
-__all__ = ["Normalise", "Plan", "reference_total"]
+__all__ = ["Normalise", "Plan", "reference_total", "require_light"]
 
 Normalise = Literal["none", "total"]
 
 CHUNK_VALUES = 2**20
 """Pixels worked on at once: 4 MB of float32 stay near the processor."""
+
+
+def require_light(mean: np.ndarray, use: np.ndarray) -> None:
+    """Refuse a mean pattern (ky, kx) that holds no electrons in the pixels (ky, kx) that are used.
+
+    Raises
+    ------
+    InputError
+    """
+    if not use.any() or not float(mean[use].sum()) > 0:
+        raise InputError(
+            "want a mean pattern with signal, got none; check --dataset, the mask and the offset"
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False, weakref_slot=True)
@@ -135,11 +148,7 @@ class Plan:
             )
         if self.shift_px is not None and (self.shift_px.ndim != 2 or self.shift_px.shape[1] != 2):
             raise ShapeError(f"shift_px: want (position, 2), got {self.shift_px.shape}; one row per position")
-        use = self.pixel_valid & np.isfinite(self.mean)
-        if not use.any() or not float(self.mean[use].sum()) > 0:
-            raise InputError(
-                "want a mean pattern with signal, got none; check --dataset, the mask and the offset"
-            )
+        require_light(self.mean, self.pixel_valid & np.isfinite(self.mean))
 
     @property
     def detector_shape(self) -> tuple[int, int]:

@@ -33,6 +33,10 @@ class Problem(StrEnum):
         "the variance does not follow the mean; open the raw counts, or give --gain"
     )
     TOO_FEW = "too few patterns or lit pixels to find the gain; give --gain"
+    BELOW_ZERO = (
+        "the counts are below zero on average (dark frames, or more than the dark level was subtracted): "
+        "there is no dose; subtract the right dark frame, or give --gain"
+    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -118,12 +122,15 @@ def estimate_gain(moments: MomentsResult, valid: Bools, *, options: CountsOption
 
 
 def _estimate(moments: MomentsResult, valid: Bools, options: CountsOptions) -> CountsFit:
-    use = valid & np.isfinite(moments.mean) & (moments.count > 1)
-    counts = float(np.where(use, moments.mean, 0.0).sum())
+    known = valid & np.isfinite(moments.mean) & (moments.count > 0)
+    counts = float(np.where(known, moments.mean, 0.0).sum())
+    use = known & (moments.count > 1)
     if options.gain is not None:
         return _given(moments, use, options.gain, counts, options)
-    if moments.integers and np.nanmax(np.where(use, moments.maximum, 0)) <= 1:
-        return _one_bit(moments, use, counts)
+    if counts <= (options.offset or 0.0) * int(known.sum()):
+        return _failed(Problem.BELOW_ZERO, counts, "there is no light")
+    if _holds_bits(moments, known):
+        return _one_bit(moments, known, counts)
     chosen = choose_points(moments, use)
     fitted = None if chosen is None else fit_line(*chosen, offset=options.offset)
     if chosen is None or fitted is None:
@@ -159,6 +166,8 @@ def _estimate(moments: MomentsResult, valid: Bools, options: CountsOptions) -> C
         gain = 1.0
     correlated, warning = _correlated(moments, rho, quiet, gain, noise * gain / line.gain)
     offset = line.offset if options.offset is None else options.offset
+    if counts <= offset * int(use.sum()):
+        return _failed(Problem.BELOW_ZERO, counts, f"{why}, but no light")
     return CountsFit(
         gain=gain,
         gain_sd=sd,
@@ -169,6 +178,14 @@ def _estimate(moments: MomentsResult, valid: Bools, options: CountsOptions) -> C
         why=why,
         warnings=hidden + warning,
     )
+
+
+def _holds_bits(moments: MomentsResult, known: Bools) -> bool:
+    """Whether all counts are zeros and ones, of both kinds."""
+    if not moments.integers or not known.any():
+        return False
+    low, high = moments.minimum[known], moments.maximum[known]
+    return bool(low.min() >= 0 and high.max() == 1)
 
 
 def _wrapped(moments: MomentsResult) -> tuple[str, ...]:

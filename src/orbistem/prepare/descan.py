@@ -313,7 +313,7 @@ def _chance(smaller: _Fit, larger: _Fit, shift: Floats, place: Floats, weights: 
     added, freedom = 2 * (n_large - n_small), 2 * (float(larger.trust.sum()) - n_large)
     if freedom < 2:
         return 1.0
-    ratio = max(before - after, 0.0) / added / max(after / freedom, np.finfo(float).tiny)
+    ratio = max(before - after, 0.0) / added / max(after / freedom, 1e-30 * before + 1e-200)
     return float(stats.f.sf(ratio, added, freedom))
 
 

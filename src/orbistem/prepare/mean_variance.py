@@ -177,7 +177,7 @@ def _fit(points: Points, everything: tuple[Floats, Floats, Floats], given: float
 def _bins(points: Points) -> tuple[Floats, Floats, Floats]:
     """Mean, lower edge of the variance, and its relative error, in bins of equal pixel numbers by mean."""
     order = np.argsort(points.mean, kind="stable")
-    n_bins = int(np.clip(len(order) // 40, 3, 24))
+    n_bins = min(int(np.clip(len(order) // 40, 3, 24)), len(order))
     means, edges, errors = [], [], []
     counting, brightest = bool((points.mean >= 0).all()), float(points.mean.max())
     lit = points.mean > 0

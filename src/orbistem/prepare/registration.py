@@ -196,7 +196,8 @@ def _step(image: Floats, template: Floats, valid: Bools) -> Floats:
     """One step of (y, x), from T = a (M - step · grad M)."""
     use = _known(image, valid)
     slope = [np.asarray(one) for one in np.gradient(template)]
-    bright = max(float(np.quantile(template[use], 0.9)), np.finfo(float).tiny)
+    least = 1e-6 * float(np.abs(template[use]).max()) + 1e-200  # dark frames have no bright pixels
+    bright = max(float(np.quantile(template[use], 0.9)), least)
     weight = 1 / np.maximum(template, FLOOR * bright)
     design = np.stack([template, -slope[0], -slope[1]])[:, use]
     values, weight = image[use], weight[use]
@@ -208,7 +209,8 @@ def _step(image: Floats, template: Floats, valid: Bools) -> Floats:
         matrix[np.diag_indices(3)] += 1e-9 * np.trace(matrix) + np.finfo(float).tiny
         found = np.linalg.solve(matrix, (design * w) @ values)
         residual = np.abs(values - found @ design) * np.sqrt(weight)
-        scale = max(1.4826 * float(np.median(residual)), np.finfo(float).tiny)
+        least = 1e-12 * float(residual.max(initial=0.0)) + np.finfo(float).tiny  # half of them may be zero
+        scale = max(1.4826 * float(np.median(residual)), least)
         loss = 1 / np.maximum(1.0, residual / (HUBER * scale))
     step = found[1:] / found[0] if found[0] > 0 else np.zeros(2)
     return np.asarray(np.clip(step, -LARGEST_STEP_PX, LARGEST_STEP_PX))

@@ -144,6 +144,8 @@ def _weighted(thumbnails: NDArray[np.float32], usable: Bools) -> Floats:
     pictures = thumbnails.astype(np.float64)
     mean = pictures[usable].mean(axis=0)
     lit = mean > 1e-3 * max(float(mean.max()), np.finfo(float).tiny)
+    if not lit.any():  # dark frames: none of them stands out
+        return np.where(usable[:, None], 0.0, np.nan)
     weighted: Floats = (pictures[:, lit] - mean[lit]) / np.sqrt(mean[lit])
     weighted[~usable] = np.nan
     return weighted
@@ -274,8 +276,8 @@ def _line_shifts(grid: Floats) -> tuple[Floats, tuple[int, ...]]:
     # neighbours in a line share structure and no noise: their product says how strong the structure is
     power = (values**2).sum(axis=(1, 2)) / n_columns
     structure = (values[:, 1:] * values[:, :-1]).sum(axis=(1, 2)) / (n_columns - 1)
-    structure = np.maximum(structure, MIN_STRUCTURE * np.maximum(power, np.finfo(float).tiny))
-    scale = np.sqrt(structure[1:] * structure[:-1])
+    structure = np.maximum(structure, MIN_STRUCTURE * np.maximum(power, 1e-200))
+    scale = np.sqrt(structure[1:]) * np.sqrt(structure[:-1])
     agreement = np.zeros((n_lines - 1, len(lags)))
     for i, lag in enumerate(lags):
         a = values[:-1, max(0, -lag) : n_columns - max(0, lag)]
