@@ -57,7 +57,8 @@ class PlainVAE:
         first = int(np.argmax(self.order > 0))
         turns = max(int(self.order[first]), 1)  # of rings alone there is no angle
         one = np.ones(n, np.float32)
-        z = np.abs(moving[:, : self.latent_dim]).astype(np.float32)
+        z = np.zeros((n, self.latent_dim), np.float32)  # there may be fewer coefficients
+        z[:, : len(self.order)] = np.abs(moving[:, : self.latent_dim])
         return Encoding(
             z=z * np.float32([-1.0, 3.0, 2.0, 1.0][: self.latent_dim]),
             z_sd=np.full_like(z, 0.1),
@@ -70,7 +71,7 @@ class PlainVAE:
 
     def decode(self, z: np.ndarray, angle: np.ndarray) -> np.ndarray:
         kept = np.zeros((len(z), len(self.order)), np.complex64)
-        kept[:, : self.latent_dim] = z
+        kept[:, : self.latent_dim] = z[:, : len(self.order)]
         return (kept * np.exp(-1j * np.asarray(angle)[:, None] * self.order) + self.offset).astype(
             np.complex64
         )
