@@ -77,6 +77,13 @@ def fit_command(
         str | None,
         typer.Option(help="How the pattern wanders over the scan: auto (default), none, plane or quadratic."),
     ] = None,
+    per_pattern: Annotated[
+        str | None,
+        typer.Option(
+            help="none (default), or auto: also follow the centre of every single pattern by the edge of its "
+            "disk, where the dose allows it; for a beam that jumps.",
+        ),
+    ] = None,
     ellipse: Annotated[
         str | None,
         typer.Option(
@@ -123,6 +130,7 @@ def fit_command(
         normalise=normalise,
         centre=centre,
         descan=descan,
+        per_pattern=per_pattern,
         ellipse=ellipse,
         reference=reference,
         classes=classes,
@@ -205,6 +213,7 @@ def _with_fit_options(
     normalise: str | None,
     centre: str | None,
     descan: str | None,
+    per_pattern: str | None,
     ellipse: str | None,
     reference: str | None,
     classes: str | None,
@@ -235,6 +244,8 @@ def _with_fit_options(
         options = options.replace(classes=replace(options.classes, **_classes(classes)))
     if descan is not None:
         options = options.replace(descan=replace(options.descan, model=_descan(descan), coefficients_px=None))
+    if per_pattern is not None:
+        options = options.replace(descan=replace(options.descan, per_pattern=_descan(per_pattern)))
     if ellipse is not None:
         options = options.replace(ellipse=replace(options.ellipse, **_ellipse(ellipse)))
     return options if seed is None else options.replace(seed=seed)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +37,7 @@ __all__ = [
     "measure",
     "pixel_scale",
     "semi_angle_mrad",
+    "with_rest",
 ]
 
 MIN_PATTERNS = 32
@@ -165,23 +166,7 @@ def calibrate(scan: Scan, config: FitConfig, first: FirstPass) -> Calibration:
     centre = _centre(still, seen, config)
     scale, scale_words = pixel_scale(scan)
     ellipse = find_ellipse(still, seen, pixel_scale=scale, options=config.ellipse)
-    rest, mean, wandering = None, moments.mean, np.zeros(moments.mean.shape)
-    if descan.mean is not None:
-        geometry = Geometry(centre_px=centre.centre_px, pixel_scale=scale, ellipse=ellipse.ellipse)
-        rest, seen = pattern_at_rest(
-            tiles,
-            descan.of_tiles(tiles, place),
-            valid,
-            geometry,
-            blur=descan.within_tiles(tiles),
-        )
-        mean = np.where(seen, rest.at((0.0, 0.0)), np.nan)
-        moved = [rest.at(by) for by in descan.of_tiles(tiles, place)]
-        share = tiles.n / tiles.n.sum()
-        middle = np.tensordot(share, moved, axes=1)
-        wandering = np.tensordot(share, [(one - middle) ** 2 for one in moved], axes=1)
-        wandering += _within(moved, share, descan.within_tiles(tiles))
-    return Calibration(
+    done = Calibration(
         moments=moments,
         left_out=first.left_out,
         mask=mask,
@@ -192,10 +177,38 @@ def calibrate(scan: Scan, config: FitConfig, first: FirstPass) -> Calibration:
         ellipse=ellipse,
         pixel_scale=scale,
         scale_words=scale_words,
-        mean=mean,
-        rest=rest,
-        wandering_variance=wandering,
+        mean=moments.mean,
+        rest=None,
+        wandering_variance=np.zeros(moments.mean.shape),
     )
+    return done if descan.mean is None else with_rest(done, scan, tiles)
+
+
+def with_rest(
+    found: Calibration, scan: Scan, tiles: TileMeans, *, jumps: NDArray[np.float64] | None = None
+) -> Calibration:
+    """Return a calibration with the mean pattern in the form that can be moved.
+
+    Parameters
+    ----------
+    found, scan, tiles
+    jumps
+        Covariance (2, 2) of the shifts of single patterns beyond the smooth model, px²: the mean patterns of
+        the parts of the scan are blurred by so much. Default none.
+    """
+    geometry = Geometry(
+        centre_px=found.centre.centre_px, pixel_scale=found.pixel_scale, ellipse=found.ellipse.ellipse
+    )
+    shift = found.descan.of_tiles(tiles, scan_coordinates(scan))
+    blur = found.descan.within_tiles(tiles) + (0.0 if jumps is None else jumps)
+    rest, seen = pattern_at_rest(tiles, shift, found.valid, geometry, blur=blur)
+    moved = [rest.at(by) for by in shift]
+    share = tiles.n / tiles.n.sum()
+    middle = np.tensordot(share, moved, axes=1)
+    wandering = np.tensordot(share, [(one - middle) ** 2 for one in moved], axes=1)
+    wandering += _within(moved, share, blur)
+    mean = np.where(seen, rest.at((0.0, 0.0)), np.nan)
+    return replace(found, rest=rest, mean=mean, wandering_variance=wandering)
 
 
 def _within(

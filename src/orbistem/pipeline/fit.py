@@ -379,7 +379,7 @@ def replayable(config: FitConfig, prepared: Preparation) -> FitConfig:
 
 def _found_descan(config: FitConfig, prepared: Preparation) -> DescanOptions:
     found = prepared.plan.descan_px
-    if found is None:
+    if found is None or not len(found):
         return replace(config.descan, model="none", coefficients_px=None)
     return replace(config.descan, coefficients_px=tuple(float(c) for c in found.ravel()))
 

@@ -37,7 +37,7 @@ def read_at_rest(scan: Scan, positions: NDArray[np.int64], plan: Plan) -> NDArra
     coefficients are never read from such frames.
     """
     frames = read_frames(scan, positions)
-    plan = plan.for_places(scan_coordinates(scan))
+    plan = plan.for_places(scan_coordinates(scan), of=scan.provenance.checksum)
     if plan.shift_px is None:
         return frames
     moved = np.empty(frames.shape, np.float32)

@@ -131,6 +131,8 @@ def _descan_moves(plan: Plan, prepared: Preparation, scan: Scan) -> list[Move]:
     descan = prepared.descan
     if descan is None or plan.descan_px is None or plan.shift_px is None or not np.isfinite(descan.sd_px):
         return []
+    if not len(plan.descan_px):  # only single patterns were followed
+        return []
     place = scan_coordinates(scan)
     moves = []
     for term, name in enumerate(("y", "x")):

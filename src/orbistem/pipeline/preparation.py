@@ -22,10 +22,12 @@ from orbistem.pipeline.calibration import (
     edge_words,
     measure,
 )
+from orbistem.pipeline.each_centre import follow_each
 from orbistem.plan import Plan, reference_total, require_light
 from orbistem.prepare.centre import CentreFit, check_centre
 from orbistem.prepare.counts import CountsFit
 from orbistem.prepare.descan import DescanFit, descan_shift
+from orbistem.prepare.each_centre import EachCentre
 from orbistem.prepare.ellipse import EllipseFit
 from orbistem.prepare.left_out import LeftOut
 from orbistem.prepare.mask import MaskResult, counts_per_electron
@@ -64,6 +66,8 @@ class Preparation:
         replayed.
     left_out
         Patterns that were left out, and what is wrong along the lines of the scan; None with a replayed plan.
+    each
+        How single patterns were followed; None where that was not asked for.
     words, problems
         What was done and why; what cannot be trusted. Plain sentences.
     """
@@ -79,6 +83,7 @@ class Preparation:
     descan: DescanFit | None = None
     ellipse: EllipseFit | None = None
     left_out: LeftOut | None = None
+    each: EachCentre | None = None
     words: tuple[str, ...] = ()
     problems: tuple[str, ...] = field(default=())
 
@@ -123,7 +128,15 @@ def prepare(
     if config.prepare.centre_px is not None:  # before the file is read
         check_centre(config.prepare.centre_px, scan.detector_shape)
     seen_once = measure(scan, config, runner=runner, block_size=block_size, progress=progress)
-    found = calibrate(scan, config, seen_once)
+    found, each = follow_each(
+        scan,
+        config,
+        seen_once,
+        calibrate(scan, config, seen_once),
+        runner=runner,
+        block_size=block_size,
+        progress=progress,
+    )
     moments, valid, counts = found.moments, found.valid, found.counts
     descan, centre, ellipse, rest = found.descan, found.centre, found.ellipse, found.rest
     gain = counts.gain or 1.0
@@ -176,11 +189,16 @@ def prepare(
         if total is not None:
             profile *= total / float(np.nansum(((moments.mean - counts.offset) / gain)[valid]))
         coefficients = descan.coefficients_px
+        followed = each is not None and each.problem is None
         plan = plan.with_descan(
             descan_shift(coefficients, scan_coordinates(scan)),
             coefficients,
             profile,
-            shift_sd_px=descan.sd_px if np.isfinite(descan.sd_px) else 0.0,
+            shift_sd_px=float(
+                np.hypot(np.nan_to_num(descan.sd_px), each.left_sd_px if each and followed else 0.0)
+            ),
+            each_px=each.shift_px if each and followed else None,
+            each_of=scan.provenance.checksum,
         )
     done = Preparation(
         moments=moments,
@@ -194,6 +212,7 @@ def prepare(
         descan=descan,
         ellipse=ellipse,
         left_out=seen_once.left_out,
+        each=each,
     )
     return replace(done, words=_words(scan, done, found), problems=_problems(scan, done))
 
@@ -264,6 +283,7 @@ def _words(scan: Scan, found: Preparation, calibration: Calibration) -> tuple[st
     if calibration.scale_words:
         words.append(calibration.scale_words)
     words += calibration_words(scan, calibration)
+    words += [as_sentence(found.each.why)] if found.each is not None else []
     words += edge_words(found.plan, calibration)
     gaps = sum(not ring.complete and ring.n_orders > 0 for ring in found.plan.grid.rings)
     if gaps:

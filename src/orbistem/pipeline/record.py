@@ -90,6 +90,15 @@ def describe_calibration(scan: Scan, prepared: Preparation) -> dict[str, Any]:
                 "model_px": descan.tile_model_px.tolist(),
             },
         }
+    if prepared.each is not None:
+        each = prepared.each
+        found["per_pattern"] = {
+            "used": each.problem is None,
+            "beam_sd_px": each.beam_sd_px,
+            "noise_sd_px": float(np.sqrt(np.trace(each.noise) / 2)),
+            "left_sd_px": each.left_sd_px,
+            "why": each.why,
+        }
     if ellipse is not None:
         found["ellipse"] = {
             "ratio": ellipse.ellipse[0],

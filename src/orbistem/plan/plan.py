@@ -95,6 +95,11 @@ class Plan:
         Radial profile of the mean pattern in electrons, finer than the pixels; see `prepare.rest`.
     ring_orders
         Orders of each ring that can be read wherever the pattern lies; see `with_descan`.
+    each_px
+        The part of `shift_px` that was found for every single pattern, (position, 2); see
+        `prepare.each_centre`. None: single patterns were not followed.
+    each_of
+        Checksum of the scan that `each_px` belongs to.
     """
 
     mean: np.ndarray
@@ -117,6 +122,8 @@ class Plan:
     shift_sd_px: float = 0.0
     rest_profile: np.ndarray | None = None
     ring_orders: tuple[int, ...] | None = None
+    each_px: np.ndarray | None = None
+    each_of: str | None = None
 
     def __post_init__(self) -> None:
         if self.mean.ndim != 2:
@@ -298,6 +305,8 @@ class Plan:
         rest_profile: np.ndarray,
         *,
         shift_sd_px: float = 0.0,
+        each_px: np.ndarray | None = None,
+        each_of: str | None = None,
     ) -> Plan:
         """Return a copy for a pattern that wanders; `mean` must be the pattern at rest.
 
@@ -311,22 +320,33 @@ class Plan:
             Radial profile of the mean pattern in electrons.
         shift_sd_px
             How uncertain the shifts are, along one axis.
+        each_px, each_of
+            What is added to `shift_px` for every single pattern of the scan with this checksum.
         """
-        shift_px = np.asarray(shift_px, np.float64)
+        shift_px = np.asarray(shift_px, np.float64) + (0.0 if each_px is None else each_px)
         moving = replace(
             self,
             shift_px=shift_px,
             descan_px=np.asarray(descan_px, np.float64),
             rest_profile=np.asarray(rest_profile, np.float64),
             shift_sd_px=float(shift_sd_px),
+            each_px=each_px,
+            each_of=each_of,
         )
         return replace(moving, ring_orders=common_orders(setup_of(moving, None), shift_px))
 
-    def for_places(self, place: np.ndarray) -> Plan:
-        """Return a plan for a scan with positions at these places, (n, 2); see `tiles.scan_coordinates`."""
+    def for_places(self, place: np.ndarray, *, of: str | None = None) -> Plan:
+        """Return a plan for a scan with positions at these places, (n, 2); see `tiles.scan_coordinates`.
+
+        `of` is the checksum of that scan: single patterns were followed in one scan only.
+        """
         if self.descan_px is None:
             return self
         shift = descan_shift(self.descan_px, place)
+        if self.each_px is not None:
+            if of != self.each_of or len(shift) != len(self.each_px):
+                return replace(self, shift_px=shift, each_px=None, each_of=None)
+            shift = shift + self.each_px
         if self.shift_px is not None and shift.shape == self.shift_px.shape:
             return self if np.allclose(shift, self.shift_px, atol=1e-6) else replace(self, shift_px=shift)
         return replace(self, shift_px=shift)

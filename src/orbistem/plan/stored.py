@@ -33,6 +33,7 @@ def scalars_of(plan: Plan) -> dict[str, Any]:
         "ring_orders": None if plan.ring_orders is None else list(plan.ring_orders),
         "spread_px": plan.spread_px,
         "shift_sd_px": plan.shift_sd_px,
+        "each_of": plan.each_of,
     }
     return {name: value for name, value in scalars.items() if value is not None}
 
@@ -47,6 +48,7 @@ def arrays_of(plan: Plan) -> dict[str, np.ndarray]:
         "shift_px": plan.shift_px,
         "descan_px": plan.descan_px,
         "rest_profile": plan.rest_profile,
+        "each_px": plan.each_px,
     }
     return {name: np.ascontiguousarray(array) for name, array in named.items() if array is not None}
 
@@ -76,6 +78,7 @@ def keywords_of(scalars: dict[str, Any], arrays: dict[str, np.ndarray]) -> dict[
         "shift_px": arrays.get("shift_px"),
         "descan_px": arrays.get("descan_px"),
         "rest_profile": arrays.get("rest_profile"),
+        "each_px": arrays.get("each_px"),
         "ring_orders": None if orders is None else tuple(int(n) for n in orders),
         **known,
     }

@@ -55,6 +55,10 @@ class DescanOptions:
         A smaller movement over the whole scan is left alone.
     min_explained : float
         Share of the variance of the shifts that the model must explain.
+    per_pattern : str
+        "auto" also follows every single pattern by the edge of its bright disk, where the dose allows it, and
+        shrinks its shift towards the model (`each_centre`): for a beam that jumps between positions. It reads
+        the file once more. "none" leaves single patterns alone.
     """
 
     model: Literal["auto", "none", "plane", "quadratic"] = "auto"
@@ -62,10 +66,13 @@ class DescanOptions:
     p_limit: float = 1e-4
     min_range_px: float = 0.1
     min_explained: float = 0.6
+    per_pattern: Literal["none", "auto"] = "none"
 
     def __post_init__(self) -> None:
         if self.model not in ("auto", *N_TERMS):
             raise OptionError(f"descan: want auto, none, plane or quadratic, got {self.model!r}; choose one")
+        if self.per_pattern not in ("none", "auto"):
+            raise OptionError(f"per_pattern: want none or auto, got {self.per_pattern!r}; choose one")
         given = self.coefficients_px
         if given is not None and (len(given) not in (4, 10) or not np.isfinite(given).all()):
             raise OptionError(

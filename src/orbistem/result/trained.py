@@ -134,7 +134,9 @@ class TrainedModel:
         """The model with the plan for another scan, over which the pattern wanders alike."""
         if self.plan.descan_px is None:
             return self
-        return dataclasses.replace(self, plan=self.plan.for_places(scan_coordinates(scan)))
+        return dataclasses.replace(
+            self, plan=self.plan.for_places(scan_coordinates(scan), of=scan.provenance.checksum)
+        )
 
     def encode_coefficients(
         self, coefficients: NDArray[np.complexfloating[Any, Any]], usable: Bools | None = None
