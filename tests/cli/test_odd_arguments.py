@@ -84,7 +84,7 @@ def test_a_frame_that_is_none_gets_no_unsafe_advice(place, capsys):
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("latent_dim", 0), ("latent_dim", 10**9), ("encoder_width", -1), ("draws", -1)]
+    ("name", "value"), [("latent_dim", -1), ("latent_dim", 10**9), ("encoder_width", -1), ("draws", -1)]
 )
 def test_networks_that_cannot_be_are_refused_when_written(name, value):
     with pytest.raises(OptionError, match=rf"^{name}: want a number from"):

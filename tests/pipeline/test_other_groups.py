@@ -40,6 +40,25 @@ def test_a_group_goes_through_the_whole_pipeline(scan, group, tmp_path):
     assert np.isfinite(decoded).all()
 
 
+@pytest.mark.slow
+def test_what_is_left_open_is_settled_and_can_be_loaded(scan, tmp_path):
+    config = small_config()
+    net = replace(config.model.net, latent_dim=0)
+    config = config.replace(model=replace(config.model, group="auto", net=net))
+    result = fit(scan, config=config, directory=tmp_path / "run")
+    assert result.model.vae.group in ("SO2", "O2")
+    n = result.maps.sizes["latent_dim"]
+    assert 3 <= n <= 5
+    said = " ".join(result.run["words"]).lower()
+    assert "held-out evidence of taking mirror images for the same site" in said
+    stored = tomllib.loads((tmp_path / "run" / "config.toml").read_text())["model"]
+    assert (stored["group"], stored["net"]["latent_dim"]) == ("auto", 0)
+    loaded = orbistem.load(tmp_path / "run").model
+    kept = result.maps.latent.values.reshape(-1, n)
+    used = np.isfinite(kept).all(axis=1)
+    np.testing.assert_allclose(loaded.encode(scan).z[used], kept[used], atol=1e-3)
+
+
 class SeesMirrors(PlainVAE):
     """Claims a group with mirrors, but takes the sign of a phase for a latent."""
 

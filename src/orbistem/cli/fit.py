@@ -43,12 +43,19 @@ def fit_command(
     scheduler: Annotated[
         str | None, typer.Option(help="Read on the workers of a Dask scheduler.", metavar="tcp://HOST:PORT")
     ] = None,
-    latent_dim: Annotated[int | None, typer.Option(help="Number of latents (default 3).")] = None,
+    latent_dim: Annotated[
+        str | None,
+        typer.Option(
+            help="Number of latents (default 3), or auto: up to 5 where held-out evidence pays for them.",
+            metavar="N|auto",
+        ),
+    ] = None,
     group: Annotated[
         str | None,
         typer.Option(
             help="What makes patterns the same site. SO2 (default): any turn; O2: mirrors too; C2, C3, C4, "
-            "C6: turns by 360°/n only; D2, D3, D4, D6: these and mirrors."
+            "C6: turns by 360°/n only; D2, D3, D4, D6: these and mirrors; auto: SO2 or O2, by held-out "
+            "evidence."
         ),
     ] = None,
     angle_zero: Annotated[
@@ -202,10 +209,21 @@ def _reference(text: str | None) -> dict[str, Any]:
     return {"reference": parse_numbers("reference", text.replace(":", ","), (4,), int)}
 
 
+def _latents(text: str) -> int:
+    """Number of latents; 0 for auto."""
+    if text == "auto":
+        return 0
+    if not text.isdecimal() or int(text) < 1:
+        from orbistem.errors import OptionError
+
+        raise OptionError(f"latent_dim: want auto or a number from 1 on, got {text!r}; correct it")
+    return int(text)
+
+
 def _with_fit_options(
     options: FitConfig,
     *,
-    latent_dim: int | None,
+    latent_dim: str | None,
     group: str | None,
     angle_zero: str | None,
     background: str | None,
@@ -224,11 +242,12 @@ def _with_fit_options(
     from orbistem.groups import Group
 
     if group is not None:
-        options = options.replace(model=replace(options.model, group=Group.from_name(group).name))
+        name = "auto" if group == "auto" else Group.from_name(group).name
+        options = options.replace(model=replace(options.model, group=name))
     if angle_zero is not None:
         options = options.replace(model=replace(options.model, angle_zero=_angle_zero(angle_zero)))
     if latent_dim is not None:
-        net = replace(options.model.net, latent_dim=latent_dim)
+        net = replace(options.model.net, latent_dim=_latents(latent_dim))
         options = options.replace(model=replace(options.model, net=net))
     options = with_prepare_options(
         options,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from orbistem.models.angle_zero import find_angle_zero
 from orbistem.models.checkpoint import load_done, load_state, save_done, save_state
 from orbistem.models.choice import Outcome, better_start, choose, long_starts
 from orbistem.models.counting import Counting
-from orbistem.models.finish import agree, finish
+from orbistem.models.finish import agree, finish, refined_evidence
 from orbistem.models.full_products import full_products
 from orbistem.models.objective import OrbitProblem
 from orbistem.models.orbit import OrbitVAE, OrbitVAEOptions, as_pairs
@@ -52,8 +53,17 @@ class _Data:
     turns: Turns
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Fitted:
+    """A model, how its training went, and the evidence of its held-out patterns, (n,), when asked."""
+
+    model: OrbitVAE
+    report: TrainingReport
+    evidence: Callable[[], np.ndarray]
+
+
 @full_products
-def fit_orbit_vae(
+def fit_one(
     coefficients: np.ndarray,
     *,
     basis: SteerableBasis,
@@ -62,8 +72,8 @@ def fit_orbit_vae(
     seed: int,
     progress: Progress | None,
     checkpoint: Path | None,
-) -> tuple[OrbitVAE, TrainingReport]:
-    """See `OrbitVAE.fit`."""
+) -> Fitted:
+    """Fit with a given group and number of latents; see `OrbitVAE.fit`."""
     progress = progress or Silent()
     options = settled(options, basis, counted=counts is not None)
     if basis.signal_nats > FAINT_SIGNAL:
@@ -156,7 +166,19 @@ def fit_orbit_vae(
             *_zero_words(model, options),
         ),
     )
-    return model, report
+
+    def evidence() -> np.ndarray:
+        return refined_evidence(
+            winner.net,
+            winner.model_error,
+            train=np.asarray(data.train),
+            heldout=np.asarray(data.heldout),
+            orders=data.orders,
+            options=options,
+            seed=seed,
+        )
+
+    return Fitted(model=model, report=report, evidence=evidence)
 
 
 def settled(options: OrbitVAEOptions, basis: SteerableBasis, *, counted: bool = False) -> OrbitVAEOptions:

@@ -38,6 +38,8 @@ log = logging.getLogger(__name__)
 
 Start = Literal["mean", "zero"]
 Background = Literal["learned", "mean", "azimuthal", "none"]
+AUTO = "auto"
+GroupChoice = Literal["auto", GroupName]
 ACTIVE_RATIO = 2.0
 """A latent is active where its spread is at least this many posterior standard deviations (DESIGN §4)."""
 LIBRARY_SIZE = 384
@@ -69,7 +71,8 @@ class OrbitVAEOptions:
         Share of the patterns kept for judging.
     group
         Which patterns are the same site: "SO2", turned by any angle; "O2", mirror images as well; "C2" to
-        "C6", turned by multiples of 2π/n only; "D2" to "D6", these and the mirrors of one line.
+        "C6", turned by multiples of 2π/n only; "D2" to "D6", these and the mirrors of one line; "auto", SO2
+        or O2, whichever has more held-out evidence.
     mirror_line_deg
         Azimuth of a mirror line of "D2" to "D6" on the detector, degrees; None: found.
     angle_zero
@@ -85,12 +88,12 @@ class OrbitVAEOptions:
     heldout_share: float = 0.1
     refine_steps: int = 15
     samples: int = 32
-    group: GroupName = "SO2"
+    group: GroupChoice = "SO2"
     mirror_line_deg: float | None = None
     angle_zero: AngleZeroName = "free"
 
     def __post_init__(self) -> None:
-        group = Group.from_name(self.group)
+        group = Group.from_name("SO2" if self.group == AUTO else self.group)
         if self.net.mirrored and not group.continuous and not group.mirrors:
             raise OptionError(
                 f"mirrored: want false where the group is {group.name}, whose mirror images lie at unknown "
@@ -197,7 +200,7 @@ class OrbitVAE:
         checkpoint
             Folder for the state of the training; an interrupted training goes on from there.
         """
-        from orbistem.models.fitting import fit_orbit_vae
+        from orbistem.models.selection import fit_orbit_vae
 
         return fit_orbit_vae(
             coefficients,
@@ -307,7 +310,7 @@ class OrbitVAE:
     @property
     def group(self) -> GroupName:
         """Which patterns the latents do not tell apart."""
-        return self._options.group
+        return Group.from_name(self._options.group).name
 
     @property
     def mirror_line_rad(self) -> float | None:

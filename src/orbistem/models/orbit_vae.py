@@ -18,7 +18,7 @@ from orbistem.models.layers import Decoder, InvariantEncoder
 from orbistem.models.turns import ANY_TURN, Turns, mirror_pairs
 
 BOUNDS: dict[str, tuple[float, float]] = {
-    "latent_dim": (1, 64),
+    "latent_dim": (0, 64),
     "encoder_width": (1, 4096),
     "encoder_depth": (0, 32),
     "decoder_width": (1, 4096),
@@ -40,7 +40,7 @@ class OrbitOptions:
     Parameters
     ----------
     latent_dim
-        Number of latents.
+        Number of latents; 0: three, and up to five where held-out evidence pays for them.
     encoder_width, encoder_depth
         Channels of the encoder, and its pointwise layers after the first.
     decoder_width, decoder_depth

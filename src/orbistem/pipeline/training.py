@@ -15,6 +15,7 @@ from orbistem.harmonics.count_nodes import CountNodes, count_nodes
 from orbistem.metrics import active_units
 from orbistem.models.orbit import OrbitVAE
 from orbistem.models.protocol import Encoding, Restart, TrainingReport
+from orbistem.models.selection import USUAL_LATENTS
 from orbistem.pipeline.maps import sort_latents
 from orbistem.pipeline.preparation import Preparation, as_sentence
 from orbistem.pipeline.reduction import Reduced
@@ -82,7 +83,7 @@ def train_model(
         Told how far the training is.
     """
     if reduced.basis.n_kept == 0:
-        n, d = len(reduced.coefficients), config.model.net.latent_dim
+        n, d = len(reduced.coefficients), config.model.net.latent_dim or USUAL_LATENTS
         return Training(
             encoding=_unknown(n, d),
             active=(False,) * d,
@@ -103,7 +104,7 @@ def train_model(
         progress=progress,
         checkpoint=checkpoint,
     )
-    d = config.model.net.latent_dim
+    d = vae.latent_dim
     model = TrainedModel(
         plan=reduced.plan,
         basis=reduced.basis,
