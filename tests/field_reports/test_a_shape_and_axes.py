@@ -186,7 +186,15 @@ def test_report_16_serpentine_and_sparse_scans(orbistem, quick_toml, tmp_path, b
     np.save(tmp_path / "scan.npy", serpentine)
     (tmp_path / "scan_coordinates.csv").write_text("y,x\n" + "".join(f"{y},{x}\n" for y, x in places))
     done = orbistem("info", tmp_path / "scan.npy")
-    assert "--positions scan_coordinates.csv" in done.out
+    assert "positions from scan_coordinates.csv beside the file" in done.out
+    assert "--positions none" in done.out
+    used = open_scan(tmp_path / "scan.npy")
+    assert np.array_equal(used.block(0, 480).frames.reshape(base.shape), base)
+    assert open_scan(tmp_path / "scan.npy", positions="none").scan_shape == (480, 1)
+    np.save(tmp_path / "raster.npy", serpentine.reshape(base.shape))
+    for options in ((), ("--shape", "24,20")):  # who says that it is a raster is told of the list
+        done = orbistem("info", tmp_path / "raster.npy", *options)
+        assert "use it with --positions scan_coordinates.csv" in done.out
     listed = open_scan(tmp_path / "scan.npy", positions="scan_coordinates.csv")
     assert np.array_equal(listed.positions, places)
     placed = open_scan(tmp_path / "scan.npy", positions="scan_coordinates.csv", shape=SCAN_SHAPE)

@@ -3,8 +3,10 @@
 import json
 import pickle
 import struct
+import warnings
 import zipfile
 from importlib import import_module
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -12,7 +14,7 @@ import pytest
 from field_reports.base import write_mrc, write_ser
 from field_reports.dm4 import write_dm4
 
-from orbistem.errors import FormatError, MissingExtraError
+from orbistem.errors import FormatError, InputError, MissingExtraError
 from orbistem.io import open_scan
 from orbistem.io.zipped import PackedArray
 from orbistem.scan import Axis
@@ -104,9 +106,12 @@ def write_mib(path, counts):
 
 
 def write_dens(path, counts):
-    """DENSsolutions' picture file is a table of heating logs: no patterns, and named as such."""
+    """A heating log of DENSsolutions: temperatures over time, and no patterns, whatever else is there."""
     del counts
-    path.with_suffix(".dens").write_text("no patterns")
+    lines = ["07/05/'21 18:51\tDigiheater 3.1", "R0=100.0\ta=0.1\tb=0.2\tc=0.3", "delta_t=0.1"]
+    lines += ["sample\ttime\tTset[C]\tTmeas[C]\tRheat[ohm]\tVheat[V]\tIheat[mA]\tPheat [mW]\tc"]
+    lines += [f"{i}\t18:51:{i:02d}.0\t20\t{20 + i}.5\t100\t1\t10\t10\t0" for i in range(9)]
+    path.with_suffix(".dens").write_text("\n".join(lines) + "\n")
     return path.with_suffix(".dens"), {}
 
 
@@ -126,7 +131,7 @@ def write_py4dstem(path, counts):
     return path.with_suffix(".h5"), {}
 
 
-def write_velox(path, counts):
+def write_velox(path, counts, **more):
     """Velox keeps pictures as (ky, kx, n) beside a picture's metadata as JSON in bytes."""
     frames = counts.reshape(-1, *SHAPE[2:])
     about = {
@@ -140,6 +145,7 @@ def write_velox(path, counts):
         "CustomProperties": {},
         "Detectors": {},
         "Scan": {"FrameTime": "1"},
+        **more,
     }
     raw = np.frombuffer(json.dumps(about).encode().ljust(4000, b"\0"), np.uint8)
     with h5py.File(path.with_suffix(".emd"), "w") as file:
@@ -150,6 +156,24 @@ def write_velox(path, counts):
         image["Metadata"] = np.repeat(raw[:, None], len(frames), axis=1)
         image["FrameLookupTable"] = np.arange(len(frames))
     return path.with_suffix(".emd"), {"shape": SHAPE[:2]}
+
+
+def write_velox_whole(path, counts):
+    """With all that RosettaSciIO asks of the metadata."""
+    return write_velox(
+        path, counts, Acquisition={"AcquisitionStartDatetime": {"DateTime": "1620000000"}}, Operations={}
+    )
+
+
+def write_h5oina(path, counts):
+    """Oxford's HDF5: the map's size in cells, patterns as recorded beside processed ones."""
+    with h5py.File(path.with_suffix(".h5oina"), "w") as file:
+        file["Manufacturer"], file["Format Version"] = np.bytes_("Oxford Instruments"), np.bytes_("5.0")
+        data = file.create_group("1/EBSD/Data")
+        data["Unprocessed Patterns"] = counts.reshape(-1, *SHAPE[2:])
+        data["Processed Patterns"] = counts.reshape(-1, *SHAPE[2:]) // 2
+        file["1/EBSD/Header/Y Cells"], file["1/EBSD/Header/X Cells"] = [SHAPE[0]], [SHAPE[1]]
+    return path.with_suffix(".h5oina"), {"dataset": "1/EBSD/Data/Unprocessed Patterns"}
 
 
 def nion_properties(key="dimensional_calibrations"):
@@ -248,6 +272,8 @@ CASES = {
     "mib": (write_mib, "QuantumDetector", False, True),
     "py4dstem": (write_py4dstem, "EMD", True, True),
     "velox": (write_velox, "EMD (Velox, data alone)", False, True),
+    "velox whole": (write_velox_whole, "EMD", False, True),
+    "oxford h5oina": (write_h5oina, "EBSD (Oxford Instruments)", False, True),
     "ndata1": (write_ndata, "Nion (ndata)", True, True),
     "ndata1 packed": (write_ndata_packed, "Nion (ndata)", True, False),
     "nion h5": (write_nion_hdf5, "HDF5", True, True),
@@ -339,6 +365,12 @@ def test_ebsp_with_patterns_left_out(tmp_path, counts):
 
 def test_what_is_missing_is_named(tmp_path, counts):
     path, _ = write_dens(tmp_path / "a", counts)
+    from rsciio.dens import file_reader
+
+    assert file_reader(str(path))[0]["data"].shape == (9,)  # it is a good one
+    with pytest.raises(FormatError, match="no two-dimensional patterns"):
+        open_scan(path)
+    path.write_text("no log")
     with pytest.raises(FormatError, match="DENS"):
         open_scan(path)
     (tmp_path / "a.mrcz").write_bytes(bytes(2000))
@@ -358,3 +390,61 @@ def test_mrcz(tmp_path, counts):
     with pytest.raises(FormatError) as caught:
         open_scan(tmp_path / "cut.mrcz").block(0, 2)
     assert "\n" not in str(caught.value)
+
+
+def test_empad_described_by_its_xml(tmp_path, rng):
+    """128 x 130 float32 a frame, of which two rows are no picture; the scan shape is in the XML."""
+    frames = rng.poisson(3, (6, 130, 128)).astype("<f4")
+    frames.tofile(tmp_path / "scan_x3_y2.raw")
+    (tmp_path / "a.xml").write_text(
+        "<root><raw_file filename='scan_x3_y2.raw'/><pix_x>3</pix_x><pix_y>2</pix_y>"
+        "<scan_parameters mode='acquire'><scan_resolution_x>3</scan_resolution_x></scan_parameters></root>"
+    )
+    for name in ("a.xml", "scan_x3_y2.raw"):
+        scan = open_scan(tmp_path / name)
+        assert scan.scan_shape == (2, 3)
+        assert hasattr(scan.patterns, "dask")
+        assert np.array_equal(scan.block(0, 6).frames, frames[:, :128])
+    (tmp_path / "scan_x3_y2.raw").unlink()
+    with pytest.raises(InputError, match=r"scan_x3_y2\.raw, which is not there"):
+        open_scan(tmp_path / "a.xml")
+
+
+def test_tiff_stacks_are_lazy_where_they_are_large(tmp_path, counts, monkeypatch):
+    monkeypatch.setattr("orbistem.io.formats.rosetta._SMALL_BYTES", 100)
+    path, options = write_tiff(tmp_path / "a", counts)
+    with warnings.catch_warnings():  # RosettaSciIO's lazy reader leaves its file to the garbage collector
+        warnings.simplefilter("ignore", ResourceWarning)
+        scan = open_scan(path, **options)
+        assert hasattr(scan.patterns, "dask")
+        assert np.array_equal(scan.block(3, 9).frames, counts.reshape(-1, *SHAPE[2:])[3:9])
+
+
+FORMATS_NAMED = {
+    # format: the test that reads a file which was written or shipped for it
+    "hspy": "test_formats.write_hspy",
+    "zspy": "test_formats.write_zspy",
+    "blo": "test_report_46",
+    "mib": "mib",
+    "dm4": "dm4",
+    "emd (NCEM)": "test_formats.write_emd_by_rosetta",
+    "emd (Velox)": "velox whole",
+    "tvips": "tvips",
+    "EMPAD": "test_empad_described_by_its_xml",
+    "mrc": "mrc",
+    "mrcz": "test_mrcz",
+    "tiff": "tiff",
+    "ser": "ser",
+    "nexus": "nexus",
+    "ripple": "ripple",
+    "prz": "prz",
+    "dens": "test_what_is_missing_is_named",
+}
+"""The formats that orbistem promises by name."""
+
+
+def test_every_promised_format_has_its_test():
+    folder = Path(__file__).resolve().parents[1]
+    text = "".join(path.read_text(encoding="utf-8") for path in folder.rglob("test_*.py"))
+    for name, where in FORMATS_NAMED.items():
+        assert where in CASES or f"def {where.rpartition('.')[2]}" in text, name

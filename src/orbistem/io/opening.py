@@ -21,7 +21,7 @@ from orbistem.io.lazy import as_lazy
 from orbistem.io.memory import from_memory
 from orbistem.io.placed import Places, find_places, given_places, put_in_place
 from orbistem.io.plausible import require_plausible
-from orbistem.io.positions import positions_hint, read_list
+from orbistem.io.positions import positions_beside, read_list
 from orbistem.io.shape import check_shape, describe_fits, fold, fold_lazily
 from orbistem.scan import Axis, Provenance, Scan, require_patterns
 
@@ -53,6 +53,7 @@ def open_scan(
         Key inside HDF5, Zarr or .npz; number or title of a signal in other files.
     positions
         Scan positions: a CSV file of y, x, a key inside the file, or an array (n, 2). Makes the scan a list.
+        "none": also a list that lies beside the file is not used.
     shape
         (y, x) or (y, x, ky, kx): fold a flat stack, or put listed positions (whole numbers) in their places;
         (n, ky, kx) or (y, x, ky, kx): describe raw data.
@@ -93,6 +94,7 @@ def open_scan(
     if isinstance(source, str | os.PathLike):
         path = Path(source)
         found, content = _read(path, request), path_checksum(path)
+        found = found if positions is not None else _with_list_beside(found, request, path)
     else:
         if dataset is not None or request.is_raw or key is not None:
             raise OptionError(
@@ -157,6 +159,32 @@ def _read(path: Path, request: Request) -> Found:
         sentence = f"--dtype, --offset and --frame-gap are not used: {found.format} describes itself"
         found = dataclasses.replace(found, warnings=(*found.warnings, sentence))
     return found
+
+
+def _with_list_beside(found: Found, request: Request, path: Path) -> Found:
+    """A stack whose order nothing tells takes the list of positions beside its file, if there is one."""
+    shape = tuple(found.patterns.shape)
+    if found.positions is not None or found.order is not None:
+        return found
+    if (
+        found.scan_shape is not None
+        or request.is_raw
+        or len(shape) not in (3, 4)
+        or (len(shape) == 4 and found.axes_known)
+    ):
+        return found
+    n = int(np.prod(shape[:-2]))
+    beside = positions_beside(path, n)
+    if beside is None:
+        return found
+    values, name, columns = beside
+    sentence = f"positions from {name} beside the file ({columns}); leave them out with --positions none"
+    if len(shape) == 4 or request.shape is not None:  # a raster; the list may say that its order is another
+        sentence = f"{name} beside the file lists {n} positions; use it with --positions {name}"
+        return dataclasses.replace(found, assumed=(*found.assumed, sentence))
+    return dataclasses.replace(
+        found, positions=values, position_units="px", assumed=(*found.assumed, sentence)
+    )
 
 
 def _to_scan(found: Found, request: Request, path: Path | None) -> Scan:
@@ -259,10 +287,8 @@ def _sentences(
             assumed = (f"the axes {size} are taken as (y, x, ky, kx), since the file does not name them; "
                        "give --shape Y,X,KY,KX to fold them otherwise",)  # fmt: skip
         elif len(raw_shape) == 3 and found.scan_shape is None and n > 1:
-            hint = positions_hint(path, n) if path is not None else None
             fits = describe_fits(n, (ky, kx))
             assumed = (f"the {n} patterns are taken as one line, since no scan shape is in the file; {fits}",)
-            assumed += (hint,) if hint else ()
         elif len(raw_shape) == 2:
             assumed = ("a single pattern: one position",)
     if found.detector_axes is None and not found.axes_known:
@@ -277,6 +303,8 @@ def _given_positions(positions: Any, source: Any) -> tuple[Any, str | None, str]
     if not isinstance(positions, str | os.PathLike):
         return np.asarray(positions), None, "positions as given"
     path = Path(positions)
+    if str(positions) == "none" and not path.is_file():
+        return None, None, ""
     if not path.is_file() and isinstance(source, str | os.PathLike):
         beside = Path(source).parent / path
         path = beside if beside.is_file() else path

@@ -12,7 +12,7 @@ import numpy as np
 from orbistem.errors import InputError, OptionError
 from orbistem.scan import as_positions
 
-__all__ = ["LIST_NAME", "columns_of", "positions_hint", "read_list"]
+__all__ = ["LIST_NAME", "columns_of", "positions_beside", "read_list"]
 
 LIST_NAME = re.compile(r"(scan_|probe_)?(positions?|translations?|coordinates?)(_\w{1,6})?", re.IGNORECASE)
 """Names under which a list of positions is looked for beside the patterns."""
@@ -74,13 +74,15 @@ def read_list(path: Path) -> tuple[np.ndarray[Any, Any], str]:
     return as_positions(array), "columns y, x"
 
 
-def positions_hint(path: Path, n_frames: int) -> str | None:
-    """A sentence if a list of positions of the right length lies beside the file and was not asked for."""
+def positions_beside(path: Path, n_frames: int) -> tuple[np.ndarray[Any, Any], str, str] | None:
+    """A list of positions of the right length beside the file: positions (n, 2), its name, its columns."""
     for name in (f"{path.stem}.positions.csv", f"{path.stem}_positions.csv", *_BESIDE):
         beside = path.parent / name
         try:
-            if beside.is_file() and len(read_list(beside)[0]) == n_frames:
-                return f"{name} beside the file lists {n_frames} positions; use it with --positions {name}"
+            if beside.is_file():
+                values, columns = read_list(beside)
+                if len(values) == n_frames:
+                    return values, name, columns
         except (OSError, InputError, OptionError):
             continue
     return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 import os
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -126,6 +127,8 @@ def _is_velox(look: Look) -> bool:
 
 def _read_by(path: Path, request: Request, name: str | None) -> Found:
     signals, plugin = _signals_of(path, lazy=True, name=name)
+    if plugin["name"] == "EMPAD":
+        _require_raw(path)
     index = _choose(signals, request.dataset, path)
     signal = signals[index]
     data = signal["data"]
@@ -149,6 +152,15 @@ def _read_by(path: Path, request: Request, name: str | None) -> Found:
         dataset=(_title(signal) or str(index)) if len(signals) > 1 or request.dataset else None,
         **named,
     )
+
+
+def _require_raw(xml: Path) -> None:
+    """An EMPAD description without the file that it describes is said when it is opened."""
+    named = re.search(r"<raw_file[^>]*filename=[\"']([^\"']+)", xml.read_text("utf-8", errors="replace"))
+    if named is not None and not (xml.parent / named[1]).is_file():
+        raise InputError(
+            f"{xml.name} describes {named[1]}, which is not there; put it beside, under that name"
+        )
 
 
 def _axes(signal: dict[str, Any], n_axes: int) -> dict[str, Any]:
