@@ -66,3 +66,9 @@ def test_positions_inside_the_file(rng, tmp_path):
     np.save(tmp_path / "a.npy", counts(rng))
     with pytest.raises(OptionError, match="positions: want"):
         open_scan(tmp_path / "a.npy", positions="key")
+
+
+def test_a_header_with_more_names_than_numbers(rng, tmp_path):
+    (tmp_path / "p.csv").write_text("y;y;x\n" + "0;1\n" * 480)
+    with pytest.raises(OptionError, match="as many numbers in each line"):
+        open_scan(counts(rng), positions=tmp_path / "p.csv")

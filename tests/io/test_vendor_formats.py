@@ -1,5 +1,6 @@
 """Formats of vendors and programs, written for the test: every count and calibration comes back, lazily."""
 
+import gc
 import json
 import pickle
 import struct
@@ -16,6 +17,7 @@ from field_reports.dm4 import write_dm4
 
 from orbistem.errors import FormatError, InputError, MissingExtraError
 from orbistem.io import open_scan
+from orbistem.io.formats import rosetta
 from orbistem.io.zipped import PackedArray
 from orbistem.scan import Axis
 
@@ -411,13 +413,16 @@ def test_empad_described_by_its_xml(tmp_path, rng):
 
 
 def test_tiff_stacks_are_lazy_where_they_are_large(tmp_path, counts, monkeypatch):
-    monkeypatch.setattr("orbistem.io.formats.rosetta._SMALL_BYTES", 100)
+    monkeypatch.setattr(rosetta, "_SMALL_BYTES", 100)
     path, options = write_tiff(tmp_path / "a", counts)
     with warnings.catch_warnings():  # RosettaSciIO's lazy reader leaves its file to the garbage collector
         warnings.simplefilter("ignore", ResourceWarning)
         scan = open_scan(path, **options)
         assert hasattr(scan.patterns, "dask")
         assert np.array_equal(scan.block(3, 9).frames, counts.reshape(-1, *SHAPE[2:])[3:9])
+        del scan
+        rosetta._arrays.cache_clear()
+        gc.collect()
 
 
 FORMATS_NAMED = {

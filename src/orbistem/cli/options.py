@@ -76,7 +76,9 @@ Dataset = Annotated[
 Positions = Annotated[
     str | None,
     typer.Option(
-        help="Positions: a key inside the file, or a CSV of y, x.", metavar="PATH", rich_help_panel=_READING
+        help="Positions: a key inside the file, a CSV of y, x, or none (not even a list beside the file).",
+        metavar="PATH",
+        rich_help_panel=_READING,
     ),
 ]
 Shape = Annotated[

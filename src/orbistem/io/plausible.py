@@ -17,6 +17,9 @@ MAX_RATIO = 20_000
 """Bytes declared for each byte on disk, above `SMALL_BYTES`; compression reaches some thousands."""
 MAX_POSITIONS = 10**9
 
+MOST_BYTES = 10**30
+"""Sizes are told up to here; a header may declare any number."""
+
 
 def require_plausible(path: Path, patterns: Any) -> None:
     """Refuse a shape that no detector, scan or compression can explain.
@@ -47,7 +50,7 @@ def require_plausible(path: Path, patterns: Any) -> None:
     declared = math.prod(shape) * patterns.dtype.itemsize
     if declared > SMALL_BYTES and declared > MAX_RATIO * (there := _bytes_of(path)):
         raise FormatError(
-            f"{path} declares {text} ({declared / 1e9:.3g} GB), there are {there} bytes; copy it again"
+            f"{path} declares {text} ({min(declared, MOST_BYTES) / 1e9:.3g} GB), there are {there} bytes; copy it again"
         )
 
 

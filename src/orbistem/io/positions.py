@@ -70,6 +70,11 @@ def read_list(path: Path) -> tuple[np.ndarray[Any, Any], str]:
     array = np.array(table, dtype=np.float64)
     y, x = _column(header, "y"), _column(header, "x")
     if y is not None and x is not None:
+        if max(y, x) >= array.shape[1]:
+            raise OptionError(
+                f"positions: want as many numbers in each line of {path} as names in its header, got "
+                f"{array.shape[1]} and {len(header or ())}; correct the list"
+            )
         return as_positions(array[:, [y, x]]), f"columns {y + 1} (y) and {x + 1} (x), by the header"
     return as_positions(array), "columns y, x"
 

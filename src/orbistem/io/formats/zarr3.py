@@ -222,7 +222,7 @@ def _tree(store: _Store, path: Path) -> tuple[_Node, list[Entry]]:
         try:
             node = _node(store, key, where)
         except (FormatError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            refused.append(f"{where or 'the root'}: {error}")
+            refused.append(f"{where or 'the root'}: {one_line(error)}")
             continue
         if root is None:
             root = node if not where else _Node({})
