@@ -11,7 +11,7 @@ import sys
 import numpy as np
 import pytest
 from hostile.mutate import JUNK, spoiled_bytes, spoiled_json
-from hostile.numbers import odd_array
+from hostile.odd_arrays import odd_array
 from hostile.sound import patterns, sound_files, zarr3_array
 from hostile.test_numbers import look
 from hypothesis import HealthCheck, given, settings

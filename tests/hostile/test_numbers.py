@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 from cli.conftest import orbistem, quick_toml
-from hostile.numbers import odd_array
+from hostile.odd_arrays import odd_array
 
 from orbistem.cli.info import _estimate, _lines
 from orbistem.errors import OrbistemError

@@ -49,8 +49,9 @@ def require_plausible(path: Path, patterns: Any) -> None:
         raise FormatError(f"{path} declares {text}: no scan has so many positions; copy it again")
     declared = math.prod(shape) * patterns.dtype.itemsize
     if declared > SMALL_BYTES and declared > MAX_RATIO * (there := _bytes_of(path)):
+        size_gb = min(declared, MOST_BYTES) / 1e9
         raise FormatError(
-            f"{path} declares {text} ({min(declared, MOST_BYTES) / 1e9:.3g} GB), there are {there} bytes; copy it again"
+            f"{path} declares {text} ({size_gb:.3g} GB), there are {there} bytes; copy it again"
         )
 
 
