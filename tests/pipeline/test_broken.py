@@ -45,10 +45,14 @@ def test_references_by_name_region_and_mask(scan, tmp_path):
 def test_wrong_references_are_one_sentence(scan, tmp_path):
     np.save(tmp_path / "small.npy", np.ones((2, 2)))
     np.save(tmp_path / "empty.npy", np.zeros(SCAN_SHAPE))
+    np.save(tmp_path / "nan.npy", np.full(SCAN_SHAPE, np.nan))
     (tmp_path / "text.npy").write_text("no array", encoding="utf-8")
-    for name in ("nowhere", *(str(tmp_path / f"{one}.npy") for one in ("small", "empty", "text"))):
+    for name in ("nowhere", *(str(tmp_path / f"{one}.npy") for one in ("small", "empty", "nan", "text"))):
         with pytest.raises(OptionError, match="reference: want"):
             reference_rows(scan, None, name)
+    for outside in ((0, 99, 0, 2), (0, 2, 0, 99), (90, 99, 0, 2)):
+        with pytest.raises(OptionError, match="reference: want a region inside"):
+            reference_rows(scan, outside, None)
     with pytest.raises(OptionError, match="got both"):
         PrepareOptions(reference=(0, 1, 0, 1), reference_name="all")
 

@@ -1,6 +1,7 @@
 """Maps of symmetry: in a run without a model, and beside those of a model."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,10 +11,12 @@ from pipeline.small import CENTRE_PX, small_config, small_scan
 from orbistem import load
 from orbistem.config import PrepareOptions
 from orbistem.errors import InputError
+from orbistem.groups import POINT_GROUPS
 from orbistem.pipeline.preparation import block_size_for, prepare
 from orbistem.pipeline.record import check_files
 from orbistem.pipeline.scan_frame import ScanFrame, find_scan_frame
 from orbistem.pipeline.symmetry import measure_symmetry
+from orbistem.pipeline.verdicts import Verdicts
 from orbistem.progress import Silent
 from orbistem.scan import Axis, Scan
 from orbistem.stream import Inline
@@ -195,3 +198,28 @@ def test_the_angle_of_a_mirrored_scan_turns_the_mirrored_template(rng):
     seen = (pattern * np.exp(1j * order * 0.7)).conj()
     turned = template.conj() * np.exp(-1j * order * float(frame.azimuth(np.array(2.1))))
     np.testing.assert_allclose(turned, seen)
+
+
+def test_pixels_that_never_count_leave_the_symmetry_of_the_others(rng, tmp_path, quiet_report):
+    """As where a detector cuts off: rings without counts have no noise, and say nothing."""
+    ky, kx = np.indices((32, 32), dtype=float) - np.array(CENTRE_PX)[:, None, None]
+    radius, azimuth = np.hypot(ky, kx), np.arctan2(ky, kx)
+    turn = rng.uniform(0, 2 * np.pi, (12, 12))[..., None, None]
+    disk = np.where(radius < 13, 1 / (1 + np.exp(2 * (radius - 9))), 0)
+    clean = disk * (1 + 0.5 * np.cos(3 * (azimuth - turn)) * radius / 9)
+    counts = rng.poisson(2e4 * clean / clean[0, 0].sum()).astype(np.uint16)
+    result = measure_symmetry(Scan.from_array(counts), directory=tmp_path / "run", config=small_config())
+    group = result.maps.point_group.values
+    assert np.isfinite(group).all()
+    names = ["undecided", *(one.name for one in POINT_GROUPS)]
+    assert np.isin(group, [names.index("C3"), names.index("D3")]).mean() > 0.9
+    assert np.isfinite(result.maps.n_fold_p.values).all()
+
+
+def test_a_reference_that_most_positions_differ_from_is_a_problem():
+    found = np.arange(10) < 6
+    broken = SimpleNamespace(problem=None, found=found, score=np.where(found, 9.0, 0.0))
+    verdicts = Verdicts(broken=broken, findings=(), instrument=None, record={}, words=())
+    assert "6 of 10" in verdicts.problems[0]
+    broken.found = np.arange(10) < 5
+    assert verdicts.problems == ()

@@ -88,7 +88,12 @@ def test_a_centre_that_is_off_breaks_a_symmetry_and_is_found_out(rng, tmp_path, 
 
 
 def test_places_outside_the_scan_are_one_sentence(scan):
-    for named in ({"at": ((99, 0),)}, {"at": ((1,),)}, {"regions": ((50, 60, 0, 2),)}):
+    for named in (
+        {"at": ((99, 0),)},
+        {"at": ((1,),)},
+        {"regions": ((50, 60, 0, 2),)},
+        {"regions": ((0, 2, 0, 99),)},
+    ):
         with pytest.raises(OptionError, match="want"):
             asked_places(scan, asked(**named))
     for named in ({"at": ((1, 2, 3),)}, {"at": ((-1, 0),)}, {"regions": ((3, 3, 0, 2),)}):

@@ -145,12 +145,13 @@ def steerable_basis(
     edge = np.full(n_orders, np.nan)
     found: list[tuple[int, np.ndarray, np.ndarray]] = []
     bulk = []
+    loudest = float(np.abs(noise).max(initial=0.0))
     for m in range(n_orders):
         rings = np.flatnonzero(carried[:, m])
         if not len(rings):
             continue
         values, vectors = radial_functions(
-            second_moment[m][np.ix_(rings, rings)], noise[m][np.ix_(rings, rings)]
+            second_moment[m][np.ix_(rings, rings)], noise[m][np.ix_(rings, rings)], loudest=loudest
         )
         radial = np.zeros((len(values), n_rings))
         radial[:, rings] = vectors
@@ -185,13 +186,17 @@ def steerable_basis(
     )
 
 
-def radial_functions(second_moment: np.ndarray, noise: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def radial_functions(
+    second_moment: np.ndarray, noise: np.ndarray, *, loudest: float = 0.0
+) -> tuple[np.ndarray, np.ndarray]:
     """Solve C v = λ G v for one order.
 
     Parameters
     ----------
     second_moment, noise
         C and G over the rings that carry the order, shape (ring, ring).
+    loudest
+        Largest noise variance of any order: a ring far below it has no counts, and no noise.
 
     Returns
     -------
@@ -201,9 +206,10 @@ def radial_functions(second_moment: np.ndarray, noise: np.ndarray) -> tuple[np.n
     from scipy.linalg import eigh
 
     variance = np.diag(noise)
-    heard = variance > RANK_TOLERANCE**2 * variance.max(
-        initial=0.0
-    )  # a ring that reads no pixel has no noise
+    # a ring that reads no pixel, or pixels that never count, has no noise
+    heard = variance > RANK_TOLERANCE**2 * max(variance.max(initial=0.0), loudest)
+    if not heard.any():
+        return np.empty(0), np.empty((0, len(noise)))
     scale = np.sqrt(np.where(heard, variance, 1.0))
     level, axes = np.linalg.eigh(np.where(np.outer(heard, heard), noise, 0.0) / np.outer(scale, scale))
     sound = level > RANK_TOLERANCE * level[-1]

@@ -130,6 +130,8 @@ def reference_rows(scan: Scan, region: tuple[int, int, int, int] | None, name: s
             f"reference: want a mask of shape {scan.scan_shape}, got {mask.shape} in {path}; "
             "give one value a position"
         )
+    if not np.isfinite(np.asarray(mask, np.float64)).all():
+        raise OptionError(f"reference: want a mask of true and false, got NaN or Inf in {path}; correct it")
     rows = np.flatnonzero(mask)
     if not len(rows):
         raise OptionError(f"reference: want a mask that is not 0 somewhere, got zeros in {path}; correct it")

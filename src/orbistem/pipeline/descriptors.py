@@ -149,8 +149,11 @@ def symmetry_words(found: Descriptors) -> tuple[str, ...]:
         counts = [(int((good == code).sum()), name) for code, name in enumerate(names) if code]
         said = [f"{name} at {n}" for n, name in sorted(counts, reverse=True) if n]
         open_ = int((good == 0).sum())
-        text = "Point groups that agree with the noise: " + (", ".join(said) or "none")
-        text += f" positions; {open_} positions show too little to tell."
+        text = "Point groups that agree with the noise: "
+        text += f"{', '.join(said)} positions" if said else "none at any position"
+        text += f"; {open_} positions show too little to tell."
+        if unknown := len(values) - len(good):
+            text += f" {unknown} positions are not known."
         return (text + " " + CAVEAT,)
     return ()
 

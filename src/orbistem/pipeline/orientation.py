@@ -38,7 +38,7 @@ def reference_positions(scan: Scan, region: tuple[int, int, int, int]) -> NDArra
     y0, y1, x0, x1 = region
     inside = np.zeros(scan.scan_shape, bool)
     inside[y0:y1, x0:x1] = True
-    if not inside.any():
+    if not inside.any() or y1 > scan.scan_shape[0] or x1 > scan.scan_shape[1]:
         raise OptionError(
             f"reference: want a region inside {scan.scan_shape[0]} x {scan.scan_shape[1]} positions, got "
             f"{region}; correct it"

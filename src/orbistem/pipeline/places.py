@@ -48,6 +48,8 @@ __all__ = [
 ]
 
 MOST_DISCOVERIES = 3
+NOTHING_Z = 2.0
+"""Standard deviations of the strongest ring and order below which a place shows nothing."""
 APART_WIDTHS = 3.0
 """Discoveries nearer than so many pooling widths are one."""
 
@@ -109,7 +111,7 @@ def asked_places(scan: Scan, config: FitConfig) -> tuple[Place, ...]:
         inside = np.zeros(scan.scan_shape, bool)
         if scan.is_grid:
             inside[y0:y1, x0:x1] = True
-        if not inside.any():
+        if not inside.any() or y1 > scan.scan_shape[0] or x1 > scan.scan_shape[1]:
             raise OptionError(
                 f"region: want one inside a grid of {' x '.join(map(str, scan.scan_shape))} positions, got "
                 f"{y0}:{y1},{x0}:{x1}; correct it"
@@ -300,6 +302,8 @@ def _sentence(one: Finding, operations: list[dict[str, Any]], plan: Plan) -> str
     n = len(one.place.rows)
     text = f"{one.place.name[:1].upper()}{one.place.name[1:]} ({n} pattern{'s' if n > 1 else ''}). "
     carrier = one.which.carrier
+    if not np.isfinite(carrier.z) or carrier.z < NOTHING_Z:
+        return text + f"{subject} does not rise above the noise: which operations it keeps cannot be told."
     text += (
         f"{subject} is strongest in order {carrier.order} at {_radius_px(plan, carrier.ring):.1f} px "
         f"({carrier.z:.0f} standard deviations). "

@@ -67,8 +67,18 @@ class Verdicts:
     @property
     def problems(self) -> tuple[str, ...]:
         """Sentences for the record."""
-        problem = None if self.broken is None else self.broken.problem
-        return () if problem is None else (problem,)
+        if self.broken is None:
+            return ()
+        if self.broken.problem is not None:
+            return (self.broken.problem,)
+        found, usable = int(self.broken.found.sum()), int(np.isfinite(self.broken.score).sum())
+        if 2 * found <= usable:
+            return ()
+        return (
+            f"Most positions ({found} of {usable}) differ from the reference, so it does not describe this "
+            "scan: it is too small or of other sites, or the scan holds fewer than two periods of its "
+            "lattice; name a region of the perfect crystal before reading them as defects.",
+        )
 
 
 def judge(

@@ -21,6 +21,10 @@ MIN_BALANCE, BY_CHANCE = 0.2, 4.5
 """Squares of the divergence minus those of the curl, over their sum, from which the field is one of sources:
 0.2, and 4.5/√n where that is more. Noise of n positions reaches Rayleigh's law of scale 1.2/√n (neighbouring
 differences share positions), so 4.5/√n once in a thousand."""
+MIN_ALIKE = 0.25
+"""Correlation of neighbouring deflections from which the scan resolves their minima: five steps per period of
+the finest structure (cos 2π/5 = 0.31). With three, skewness takes the shallow for the deep (a honeycomb at
+0.7 to 1.0 Å: all draws turned by 180°)."""
 MIN_SKEWNESS, SKEWNESS_SDS = 0.1, 3.0
 """The half turn is settled by a skewness of 0.1, and three standard deviations √(6/n) where that is more."""
 
@@ -101,9 +105,17 @@ def find_scan_rotation(com: NDArray[np.floating], *, steps: tuple[float, float] 
     problem, n = None, len(divergence)
     if 1 - 2 * share < max(MIN_BALANCE, BY_CHANCE / np.sqrt(n)):
         problem = Problem.NO_SOURCES
-    elif abs(skewness) < max(MIN_SKEWNESS, SKEWNESS_SDS * np.sqrt(6 / n)):
+    elif abs(skewness) < max(MIN_SKEWNESS, SKEWNESS_SDS * np.sqrt(6 / n)) or _alike(field) < MIN_ALIKE:
         problem = Problem.HALF_TURN
     return ScanRotation(angle_rad=angle, curl_share=share, problem=problem)
+
+
+def _alike(field: Floats) -> float:
+    """Correlation of the deflections of neighbouring positions."""
+    apart = field - np.nanmean(field, axis=(0, 1))
+    pairs = [(apart[1:], apart[:-1]), (apart[:, 1:], apart[:, :-1])]
+    inner = [np.nanmean(a * b) for a, b in pairs]
+    return float(np.mean(inner) / max(float(np.nanmean(apart**2)), 1e-300))
 
 
 def turn_to_scan(com: NDArray[np.floating], angle_rad: float) -> Floats:

@@ -28,6 +28,8 @@ import orbistem
 
 result = orbistem.load({directory!r})
 result.maps                     # every map, an xarray.Dataset
+"""
+LATENT_SNIPPET = """\
 result.maps["latent"][..., 0]   # the first latent over the scan
 result.maps["angle"]            # radians, from +kx towards +ky
 """
@@ -180,7 +182,8 @@ def _repeat(files: RunFiles) -> str:
     text = f"<p>The same maps again, from the same file and seed:</p><pre>{escape(command_line(files))}</pre>"
     if files.config:
         text += f"<details><summary>config.toml</summary><pre>{escape(files.config)}</pre></details>"
-    snippet = LOAD_SNIPPET.format(directory=files.directory.name)
+    name = files.directory.name.removesuffix(".partial")  # it is renamed when all is there
+    snippet = LOAD_SNIPPET.format(directory=name) + (LATENT_SNIPPET if "latent" in files.maps else "")
     return text + f"<p>In Python:</p><pre>{escape(snippet)}</pre>"
 
 

@@ -135,7 +135,7 @@ def count_word(count: int) -> str:
 
 def _read_sentence(files: RunFiles) -> str:
     shape = section(files.run, "input").get("shape")
-    positions = int(files.maps["angle"].size) if "angle" in files.maps else 0
+    positions = int(files.maps["dose"].size) if "dose" in files.maps else 0
     size = f" of {shape[-2]} × {shape[-1]} pixels" if isinstance(shape, list) and len(shape) > 2 else ""
     name = input_name(files)
     text = f"{readable(positions)} patterns{size} were read from {name}."
@@ -169,7 +169,7 @@ def _noise_sentence(files: RunFiles) -> str:
         about = f"The median total is {readable(dose)} counts per pattern. " if dose is not None else ""
         return (
             about
-            + "The counts do not follow Poisson statistics, so the noise was judged from held-out patterns."
+            + "The counts do not follow Poisson statistics, so the noise was judged from the weakest shapes."
         )
     text = f"One electron makes {readable(gain)} counts"
     if dose is not None:

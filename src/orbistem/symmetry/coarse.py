@@ -123,6 +123,7 @@ def coarse_modes(
     """
     merge = max(1, round(noise.shape[1] / n_rings))
     orders, vectors, shares = [], [], []
+    largest = float(np.abs(noise).max(initial=0.0))
     for m in range(min(max_order + 1, noise.shape[0])):
         rings = np.flatnonzero(carried[:, m])
         groups = [rings[i : i + merge] for i in range(0, len(rings), merge)]
@@ -132,7 +133,9 @@ def coarse_modes(
         for row, group in zip(sums, groups, strict=True):
             row[group] = 1
         level, axes = np.linalg.eigh(sums @ noise[m] @ sums.T)
-        sound = level > RANK_TOLERANCE * level[-1]
+        sound = level > RANK_TOLERANCE * max(level[-1], largest)
+        if not sound.any():  # only rings that never count
+            continue
         unit = (axes[:, sound] / np.sqrt(level[sound])) @ axes[:, sound].T  # nearest to the rings themselves
         rows = unit @ sums if sound.all() else (axes[:, sound] / np.sqrt(level[sound])).T @ sums
         orders.append(np.full(len(rows), m))

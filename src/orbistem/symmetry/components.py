@@ -26,6 +26,8 @@ MIN_WEIGHT = 0.1
 Some hundred such components together add a few units to the variance of the energy."""
 NEARER = 0.1
 """Tests look for departures with a tenth of the scan's energy: sites near a symmetry are what is in doubt."""
+SILENT = 1e-3
+"""Share of its noise below which a radial function lies on rings that have no counts."""
 MIN_TEST_WEIGHT = 0.03
 
 
@@ -234,6 +236,7 @@ def component_basis(plan: Plan, moments: HarmonicsMoments, *, static: np.ndarray
     weight, test_weight = [np.empty(0)], [np.empty(0)]
     vectors, share = [np.empty((0, n_rings))], [np.empty((0, n_circles))]
     spread, heard = np.zeros((CLASSES, n_circles, n_circles)), np.zeros((CLASSES, n_circles))
+    loudest = float(np.abs(noise).max(initial=0.0))
     for m in range(1, n_orders):
         rings = np.flatnonzero(carried[:, m])
         if not len(rings):
@@ -243,18 +246,25 @@ def component_basis(plan: Plan, moments: HarmonicsMoments, *, static: np.ndarray
         # second moment about the static background: mean of Re (c - s)(c - s)ᴴ
         cross = np.outer(mean, still.conj())
         shift = (np.outer(still, still.conj()) - cross - cross.conj().T).real / 2
-        values, radial = radial_functions(moments.second_moment[m][np.ix_(rings, rings)] + shift, g)
+        second = moments.second_moment[m][np.ix_(rings, rings)] + shift
+        values, radial = radial_functions(second, g, loudest=loudest)
+        if not len(values):
+            continue
         signal = np.where(values > noise_edge(len(values), moments.n, m), np.maximum(values - 1, 0), 0)
         whole = np.zeros((len(values), n_rings))
         whole[:, rings] = radial * np.where(radial.sum(axis=1) < 0, -1, 1)[:, None]  # more is positive
+        if split is not None:
+            parts = split.split(whole, m)
+            own = np.einsum("jkk->kj", parts)
+            total = own.sum(axis=1)  # 1, but for the noise scale and for noise that pixels share
+            heard_at_all = total > SILENT  # where no pattern has a count there is nothing to hear
+            signal, whole, own, total = (one[heard_at_all] for one in (signal, whole, own, total))
+            values, parts = values[heard_at_all], parts[..., heard_at_all]
         order += [m] * len(values)
         weight.append(np.maximum(signal / (1 + signal), MIN_WEIGHT))
         test_weight.append(np.maximum(NEARER * signal / (1 + NEARER * signal), MIN_TEST_WEIGHT))
         vectors.append(whole)
         if split is not None:
-            parts = split.split(whole, m)
-            own = np.einsum("jkk->kj", parts)
-            total = own.sum(axis=1)  # 1, but for the noise scale and for noise that pixels share
             share.append(own / total[:, None])
             heard[m % CLASSES] += test_weight[-1] @ share[-1]
             root = np.sqrt(test_weight[-1] / total)

@@ -82,7 +82,8 @@ def mirror(components: Components) -> Mirror:
     # d value = (1 - value)/total d even - (1 + value)/total d odd; Var x² = 4 s μ² + 2 s²
     even_variance = (2 * bias * (2 * np.maximum(even_energy, 0) + bias)).sum(axis=1)
     odd_variance = (2 * bias * (2 * np.maximum(odd_energy, 0) + bias)).sum(axis=1)
-    sd = np.sqrt((1 - value) ** 2 * even_variance + (1 + value) ** 2 * odd_variance) / safe
+    square = (1 - value) ** 2 * even_variance + (1 + value) ** 2 * odd_variance
+    sd = np.sqrt(np.maximum(square, 0)) / safe  # below 0 only where the noise is not that of counts
     # the line is where Σ w m x y = 0: its error is that of y over the curvature Σ w m² (x² - y²)
     slope_variance = (weight * order.astype(real) ** 2 * bias * np.maximum(even_energy, 0)).sum(axis=1)
     curvature = (order.astype(real) ** 2 * (even_energy - odd_energy)).sum(axis=1)
