@@ -64,7 +64,7 @@ CheckInstrument = Annotated[
     typer.Option(
         "--check-instrument/--no-check-instrument",
         help="Repeat verdicts with centre, descan, ellipse and mask moved within their uncertainties "
-        "(default: for scans of up to 30 million numbers).",
+        "(default: for scans of up to 8 million numbers).",
         show_default=False,
     ),
 ]
