@@ -223,3 +223,11 @@ def test_a_reference_that_most_positions_differ_from_is_a_problem():
     assert "6 of 10" in verdicts.problems[0]
     broken.found = np.arange(10) < 5
     assert verdicts.problems == ()
+
+
+@pytest.mark.parametrize(("electrons", "n_problems"), [(20.0, 1), (1000.0, 0)])
+def test_discoveries_in_very_faint_patterns_are_a_problem(electrons, n_problems):
+    found = np.arange(10) < 2
+    broken = SimpleNamespace(problem=None, found=found, score=np.where(found, 9.0, 0.0))
+    verdicts = Verdicts(broken=broken, findings=(), instrument=None, record={}, words=(), electrons=electrons)
+    assert len(verdicts.problems) == n_problems

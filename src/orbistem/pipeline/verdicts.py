@@ -40,6 +40,10 @@ UNCHECKED = (
 )
 
 
+FEW_ELECTRONS = 100.0
+"""Below, pooled patterns are too few counts for the Gaussian law of the maximum (calibrated from 10³ on)."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Verdicts:
     """What was judged.
@@ -56,6 +60,8 @@ class Verdicts:
         Entries of run.json: `broken`, `places` and `instrument`.
     words
         For the report.
+    electrons
+        In the median pattern.
     """
 
     broken: Broken | None
@@ -63,6 +69,7 @@ class Verdicts:
     instrument: Instrument | None
     record: dict[str, Any]
     words: tuple[str, ...]
+    electrons: float = float("inf")
 
     @property
     def problems(self) -> tuple[str, ...]:
@@ -71,10 +78,17 @@ class Verdicts:
             return ()
         if self.broken.problem is not None:
             return (self.broken.problem,)
+        said: tuple[str, ...] = ()
+        if self.electrons < FEW_ELECTRONS and self.broken.found.any():
+            said = (
+                f"At {self.electrons:.3g} electrons per pattern the false-discovery rate of `broken` is not "
+                "kept: at 20 electrons one scan in five of nothing but noise had a discovery, not one in twenty.",
+            )
         found, usable = int(self.broken.found.sum()), int(np.isfinite(self.broken.score).sum())
         if 2 * found <= usable:
-            return ()
+            return said
         return (
+            *said,
             f"Most positions ({found} of {usable}) differ from the reference, so it does not describe this "
             "scan: it is too small or of other sites, or the scan holds fewer than two periods of its "
             "lattice; name a region of the perfect crystal before reading them as defects.",
@@ -158,6 +172,7 @@ def judge(
         findings=tuple(findings),
         instrument=instrument,
         record=record,
+        electrons=float(np.nanmedian(prepared.electrons)) if plan.gain is not None else float("inf"),
         words=(
             *(f"{name[:1].upper()}{name[1:]} holds no usable pattern." for name in lost),
             *((UNCHECKED,) if instrument is None and config.symmetry.check_instrument is None else ()),
