@@ -82,7 +82,7 @@ class Verdicts:
         if self.electrons < FEW_ELECTRONS and self.broken.found.any():
             said = (
                 f"At {self.electrons:.3g} electrons per pattern the false-discovery rate of `broken` is not "
-                "kept: at 20 electrons one scan in five of nothing but noise had a discovery, not one in twenty.",
+                "kept: at 20 electrons one scan in five of mere noise had a discovery, not one in twenty.",
             )
         found, usable = int(self.broken.found.sum()), int(np.isfinite(self.broken.score).sum())
         if 2 * found <= usable:
