@@ -41,7 +41,7 @@ def is_reduced(partial):
 @posix
 def test_ctrl_c_keeps_what_was_done(start, orbistem, scan_file, quick_toml, tmp_path):
     arguments = ("fit", scan_file, "-o", tmp_path / "run", "--config", quick_toml)
-    process = start(*arguments, before="PlainVAE.pause_s = 20.0")
+    process = start(*arguments, before="PlainVAE.pause_s = 300.0")
     wait_for(is_reduced(tmp_path / "run.partial"), process)
     other = orbistem(*arguments)  # a second process finds the folder in use
     assert other.status == 2
