@@ -41,12 +41,15 @@ def is_reduced(partial):
 @posix
 def test_ctrl_c_keeps_what_was_done(start, orbistem, scan_file, quick_toml, tmp_path):
     arguments = ("fit", scan_file, "-o", tmp_path / "run", "--config", quick_toml)
-    process = start(*arguments, before="PlainVAE.pause_s = 300.0")
+    trains = tmp_path / "trains"
+    before = f"import pathlib; PlainVAE.pause_s = 300.0; PlainVAE.told = pathlib.Path({str(trains)!r})"
+    process = start(*arguments, before=before)
     wait_for(is_reduced(tmp_path / "run.partial"), process)
     other = orbistem(*arguments)  # a second process finds the folder in use
     assert other.status == 2
     assert "in use" in other.err
-    time.sleep(0.3)  # it trains now
+    wait_for(trains.exists, process)  # not while modules are loaded, which may swallow the signal
+    time.sleep(0.3)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130, err

@@ -17,6 +17,7 @@ class PlainVAE:
     group = "SO2"
     zero = None
     pause_s = 0.0  # per step, for tests that interrupt
+    told: Path | None = None  # file that says that training has begun
 
     def __init__(self, mean: np.ndarray, order: np.ndarray, latent_dim: int) -> None:
         self.mean, self.order, self.latent_dim = mean, order, latent_dim
@@ -25,6 +26,8 @@ class PlainVAE:
     @classmethod
     def fit(cls, coefficients, *, basis, counts, options, seed, progress, checkpoint: Path | None):
         progress.start("training", 5)
+        if cls.told is not None:
+            cls.told.touch()
         for _ in range(5):
             time.sleep(cls.pause_s)
             progress.advance(1)
