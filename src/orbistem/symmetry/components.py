@@ -26,8 +26,6 @@ MIN_WEIGHT = 0.1
 Some hundred such components together add a few units to the variance of the energy."""
 NEARER = 0.1
 """Tests look for departures with a tenth of the scan's energy: sites near a symmetry are what is in doubt."""
-SILENT = 1e-3
-"""Share of its noise below which a radial function lies on rings that have no counts."""
 MIN_TEST_WEIGHT = 0.03
 
 
@@ -253,18 +251,14 @@ def component_basis(plan: Plan, moments: HarmonicsMoments, *, static: np.ndarray
         signal = np.where(values > noise_edge(len(values), moments.n, m), np.maximum(values - 1, 0), 0)
         whole = np.zeros((len(values), n_rings))
         whole[:, rings] = radial * np.where(radial.sum(axis=1) < 0, -1, 1)[:, None]  # more is positive
-        if split is not None:
-            parts = split.split(whole, m)
-            own = np.einsum("jkk->kj", parts)
-            total = own.sum(axis=1)  # 1, but for the noise scale and for noise that pixels share
-            heard_at_all = total > SILENT  # where no pattern has a count there is nothing to hear
-            signal, whole, own, total = (one[heard_at_all] for one in (signal, whole, own, total))
-            values, parts = values[heard_at_all], parts[..., heard_at_all]
         order += [m] * len(values)
         weight.append(np.maximum(signal / (1 + signal), MIN_WEIGHT))
         test_weight.append(np.maximum(NEARER * signal / (1 + NEARER * signal), MIN_TEST_WEIGHT))
         vectors.append(whole)
         if split is not None:
+            parts = split.split(whole, m)
+            own = np.einsum("jkk->kj", parts)
+            total = own.sum(axis=1)  # 1, but for the noise scale and for noise that pixels share
             share.append(own / total[:, None])
             heard[m % CLASSES] += test_weight[-1] @ share[-1]
             root = np.sqrt(test_weight[-1] / total)

@@ -125,10 +125,8 @@ def _choose(p_all: np.ndarray, claimed: np.ndarray, level: float) -> tuple[np.nd
 def _maps(components: Components) -> tuple[np.ndarray, ...]:
     found = point_group(components)
     code = np.where(np.isfinite(components.values).all(axis=1), found.code, np.nan)
-    return code, found.p, found.p_all[:, _TURNS]
-
-
-_TURNS = [POINT_GROUPS.index(PointGroup.from_name(f"C{n}")) for n in FOLDS]
+    turns = [POINT_GROUPS.index(PointGroup.from_name(f"C{n}")) for n in FOLDS]
+    return code, found.p, found.p_all[:, turns]
 
 
 POINT_GROUP = Descriptor(
