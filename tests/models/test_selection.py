@@ -5,11 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from orbistem.models import selection
 from orbistem.models.fitting import Fitted
 from orbistem.models.orbit import OrbitVAEOptions
 from orbistem.models.orbit_vae import OrbitOptions
 from orbistem.models.protocol import TrainingReport
+from orbistem.models.selection import better_by, fit_selected
 
 NOISE = np.random.default_rng(0).normal(size=400)
 REPORT = TrainingReport(
@@ -28,16 +28,16 @@ REPORT = TrainingReport(
 
 class Model:
     def __init__(self, options, active):
-        self.options, self.active, self.latent_dim = options, active, options.net.latent_dim
+        self.group, self.active, self.latent_dim = options.group, active, options.net.latent_dim
 
 
 @pytest.fixture
-def fits(monkeypatch):
+def fits():
     """Fits whose evidence is given by group and number of latents; what was fitted is noted."""
     tried = []
 
     def start(evidence, *, dead=()):
-        def fit_one(coefficients, *, options, checkpoint, **_):
+        def fit(*, options, checkpoint):
             key = (options.group, options.net.latent_dim)
             tried.append((*key, checkpoint))
             active = np.array([key[1] not in dead] + [True] * (key[1] - 1))
@@ -45,37 +45,29 @@ def fits(monkeypatch):
                 model=Model(options, active), report=REPORT, evidence=lambda: NOISE + evidence.get(key, 0.0)
             )
 
-        monkeypatch.setattr(selection, "fit_one", fit_one)
-        return tried
+        return fit, tried
 
     return start
 
 
-def chosen(group="SO2", latent_dim=3, checkpoint=None):
-    return selection.fit_orbit_vae(
-        np.zeros((400, 1)),
-        basis=None,
-        counts=None,
-        options=OrbitVAEOptions(group=group, net=OrbitOptions(latent_dim=latent_dim)),
-        seed=0,
-        progress=None,
-        checkpoint=checkpoint,
-    )
+def chosen(fit, group="SO2", latent_dim=3, checkpoint=None):
+    options = OrbitVAEOptions(group=group, net=OrbitOptions(latent_dim=latent_dim))
+    return fit_selected(fit, options=options, checkpoint=checkpoint)
 
 
 def test_what_is_given_is_fitted_once(fits, tmp_path):
-    tried = fits({})
-    model, report = chosen("O2", 2, tmp_path)
+    fit, tried = fits({})
+    model, report = chosen(fit, "O2", 2, tmp_path)
     assert tried == [("O2", 2, tmp_path)]
-    assert (model.options.group, model.latent_dim) == ("O2", 2)
+    assert (model.group, model.latent_dim) == ("O2", 2)
     assert report is REPORT
 
 
 @pytest.mark.parametrize(("gain", "group"), [(0.5, "O2"), (0.0, "SO2"), (-0.5, "SO2")])
 def test_mirror_images_are_one_site_where_evidence_says_so(fits, gain, group, tmp_path):
-    tried = fits({("O2", 3): gain})
-    model, report = chosen("auto", 3, tmp_path)
-    assert model.options.group == group
+    fit, tried = fits({("O2", 3): gain})
+    model, report = chosen(fit, "auto", 3, tmp_path)
+    assert model.group == group
     assert tried == [("SO2", 3, tmp_path / "SO2-3"), ("O2", 3, tmp_path / "O2-3")]
     assert report.words[0] == "trained"
     assert f"{gain:+.2f}" in report.words[1]
@@ -83,35 +75,35 @@ def test_mirror_images_are_one_site_where_evidence_says_so(fits, gain, group, tm
 
 
 def test_latents_are_added_as_long_as_evidence_pays_for_them(fits):
-    tried = fits({("SO2", 4): 1.0, ("SO2", 5): 1.0})
-    model, report = chosen(latent_dim=0)
+    fit, tried = fits({("SO2", 4): 1.0, ("SO2", 5): 1.0})
+    model, report = chosen(fit, latent_dim=0)
     assert model.latent_dim == 4
     assert [one[1] for one in tried] == [3, 4, 5]
     assert len(report.words) == 3
 
 
 def test_no_latent_is_added_to_one_that_is_not_in_use(fits):
-    tried = fits({("SO2", 4): 1.0}, dead=(3,))
-    assert chosen(latent_dim=0)[0].latent_dim == 3
+    fit, tried = fits({("SO2", 4): 1.0}, dead=(3,))
+    assert chosen(fit, latent_dim=0)[0].latent_dim == 3
     assert len(tried) == 1
 
 
 def test_latents_are_added_to_the_group_that_was_chosen(fits):
-    tried = fits({("O2", 3): 1.0, ("O2", 4): 0.5})
-    model, _ = chosen("auto", 0)
-    assert (model.options.group, model.latent_dim) == ("O2", 3)
+    fit, tried = fits({("O2", 3): 1.0, ("O2", 4): 0.5})
+    model, _ = chosen(fit, "auto", 0)
+    assert (model.group, model.latent_dim) == ("O2", 3)
     assert [one[:2] for one in tried] == [("SO2", 3), ("O2", 3), ("O2", 4)]
 
 
 def test_noise_of_the_difference_counts_not_that_of_the_patterns():
     rng = np.random.default_rng(1)
     than = 100 * rng.normal(size=1000)
-    gain, error = selection.better_by(than + 0.1 + 0.1 * rng.normal(size=1000), than)
+    gain, error = better_by(than + 0.1 + 0.1 * rng.normal(size=1000), than)
     assert gain == pytest.approx(0.1, abs=0.02)
     assert error == pytest.approx(0.1 / np.sqrt(1000), rel=0.1)
 
 
 def test_the_report_of_the_chosen_fit_is_kept(fits):
-    fits({("O2", 3): 1.0})
-    _, report = chosen("auto")
+    fit, _ = fits({("O2", 3): 1.0})
+    _, report = chosen(fit, "auto")
     assert replace(report, words=REPORT.words) == REPORT

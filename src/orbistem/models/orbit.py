@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -200,17 +201,11 @@ class OrbitVAE:
         checkpoint
             Folder for the state of the training; an interrupted training goes on from there.
         """
-        from orbistem.models.selection import fit_orbit_vae
+        from orbistem.models.fitting import fit_one
+        from orbistem.models.selection import fit_selected
 
-        return fit_orbit_vae(
-            coefficients,
-            basis=basis,
-            counts=counts,
-            options=options or OrbitVAEOptions(),
-            seed=seed,
-            progress=progress,
-            checkpoint=checkpoint,
-        )
+        fit = partial(fit_one, coefficients, basis=basis, counts=counts, seed=seed, progress=progress)
+        return fit_selected(fit, options=options or OrbitVAEOptions(), checkpoint=checkpoint)
 
     # ---------------------------------------------------------------- use
 

@@ -11,70 +11,57 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
 from orbistem.groups import Group
-from orbistem.harmonics.count_nodes import CountNodes
-from orbistem.harmonics.steerable_pca import SteerableBasis
-from orbistem.models.fitting import Fitted, fit_one
+from orbistem.models.fitting import Fitted
 from orbistem.models.orbit import AUTO, OrbitVAE, OrbitVAEOptions
 from orbistem.models.protocol import TrainingReport
-from orbistem.progress import Progress
 
-__all__ = ["USUAL_LATENTS", "better_by", "fit_orbit_vae"]
+__all__ = ["USUAL_LATENTS", "Fit", "better_by", "fit_selected"]
 
 USUAL_LATENTS, MOST_LATENTS = 3, 5
 
 
+class Fit(Protocol):
+    """A fit of some patterns, `fitting.fit_one` with all else given."""
+
+    def __call__(self, *, options: OrbitVAEOptions, checkpoint: Path | None) -> Fitted:
+        """Fit with a given group and number of latents."""
+        ...
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Tried:
-    options: OrbitVAEOptions
     fitted: Fitted
     evidence: np.ndarray
 
 
-def fit_orbit_vae(
-    coefficients: np.ndarray,
-    *,
-    basis: SteerableBasis,
-    counts: CountNodes | None,
-    options: OrbitVAEOptions,
-    seed: int,
-    progress: Progress | None,
-    checkpoint: Path | None,
+def fit_selected(
+    fit: Fit, *, options: OrbitVAEOptions, checkpoint: Path | None
 ) -> tuple[OrbitVAE, TrainingReport]:
-    """See `OrbitVAE.fit`."""
-
-    def fit(group: str, latent_dim: int, folder: Path | None) -> tuple[OrbitVAEOptions, Fitted]:
-        chosen = replace(
-            options, group=Group.from_name(group).name, net=replace(options.net, latent_dim=latent_dim)
-        )
-        return chosen, fit_one(
-            coefficients,
-            basis=basis,
-            counts=counts,
-            options=chosen,
-            seed=seed,
-            progress=progress,
-            checkpoint=folder,
-        )
-
-    n = options.net.latent_dim or USUAL_LATENTS
-    if options.group != AUTO and options.net.latent_dim:
-        _, only = fit(options.group, n, checkpoint)
+    """Fit once where group and number of latents are given, else as often as the choice takes."""
+    group, n = options.group, options.net.latent_dim
+    if group != AUTO and n:
+        only = fit(options=options, checkpoint=checkpoint)
         return only.model, only.report
 
     def attempt(group: str, latent_dim: int) -> _Tried:
+        chosen = replace(
+            options, group=Group.from_name(group).name, net=replace(options.net, latent_dim=latent_dim)
+        )
         folder = None if checkpoint is None else checkpoint / f"{group}-{latent_dim}"
-        chosen, fitted = fit(group, latent_dim, folder)
-        return _Tried(options=chosen, fitted=fitted, evidence=fitted.evidence())
+        fitted = fit(options=chosen, checkpoint=folder)
+        return _Tried(fitted=fitted, evidence=fitted.evidence())
 
-    best = attempt("SO2" if options.group == AUTO else options.group, n)
     words: list[str] = []
-    if options.group == AUTO:
-        best = _compare(best, attempt("O2", n), "taking mirror images for the same site", words)
-    if not options.net.latent_dim:
+    best = attempt("SO2" if group == AUTO else group, n or USUAL_LATENTS)
+    if group == AUTO:
+        other = attempt("O2", n or USUAL_LATENTS)
+        best = _compare(best, other, "taking mirror images for the same site", words)
+    if not n:
         best = _more_latents(best, attempt, words)
     report = replace(best.fitted.report, words=(*best.fitted.report.words, *words))
     return best.fitted.model, report
@@ -89,7 +76,7 @@ def better_by(evidence: np.ndarray, than: np.ndarray) -> tuple[float, float]:
 def _more_latents(best: _Tried, attempt: Callable[[str, int], _Tried], words: list[str]) -> _Tried:
     while best.fitted.model.active.all() and best.fitted.model.latent_dim < MOST_LATENTS:
         n = best.fitted.model.latent_dim + 1
-        last, best = best, _compare(best, attempt(best.options.group, n), f"{n} latents", words)
+        last, best = best, _compare(best, attempt(best.fitted.model.group, n), f"{n} latents", words)
         if best is last:
             break
     return best
