@@ -236,6 +236,7 @@ def test_a_plan_survives_text_and_pickle(rng):
         gain=2.5,
         offset=3.0,
         autocorrelation=np.pad([[1.0]], 3),
+        together=1.5,
         pixel_scale=(1.0, 1.1),
     )
     plan = plan.with_order0_mean(rng.normal(size=plan.grid.n_rings))
@@ -245,6 +246,7 @@ def test_a_plan_survives_text_and_pickle(rng):
         np.testing.assert_array_equal(again.harmonics(frames), plan.harmonics(frames))
         np.testing.assert_array_equal(again.noise, plan.noise)
         assert again.to_dict() == plan.to_dict()
+        assert again.counts_per_electron == 2.5 * 1.5
 
 
 def test_a_wrong_record_is_refused():
@@ -256,7 +258,8 @@ def test_a_wrong_record_is_refused():
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"gain": 0.0}, {"gain": np.nan}, {"noise_scale": 0.0}, {"reference_total": -1.0}]
+    "wrong",
+    [{"gain": 0.0}, {"gain": np.nan}, {"together": 0.0}, {"noise_scale": 0.0}, {"reference_total": -1.0}],
 )
 def test_wrong_options_are_refused(wrong):
     with pytest.raises(OptionError, match=next(iter(wrong))):

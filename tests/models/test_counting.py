@@ -4,9 +4,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy.ndimage import gaussian_filter
 
 from orbistem.harmonics.basis_patterns import basis_patterns
 from orbistem.harmonics.count_nodes import count_nodes
+from orbistem.harmonics.spread import arriving, variance_left
 from orbistem.harmonics.steerable_pca import steerable_basis
 from orbistem.models.counting import Counting, gaussian_counting
 from orbistem.plan import Plan
@@ -15,13 +17,15 @@ PX = 32
 CENTRE_PX = (15.5, 15.5)
 
 
-@pytest.fixture(scope="module")
-def scene():
-    """A round mean pattern, four smooth coefficients, and their nodes."""
+@pytest.fixture(scope="module", params=[None, 0.8], ids=["sharp", "spread"])
+def scene(request):
+    """A round mean pattern, four smooth coefficients, and their nodes; also where electrons spread."""
+    spread_px = request.param
     y, x = np.indices((PX, PX)) - CENTRE_PX[0]
     radius, azimuth = np.hypot(y, x), np.arctan2(y, x)
     mean = 40 * np.exp(-((radius / 9) ** 2)) + 0.5
-    plan = Plan(mean=mean, pixel_valid=np.ones((PX, PX), bool), centre_px=CENTRE_PX, gain=1.0)
+    every = np.ones((PX, PX), bool)
+    plan = Plan(mean=mean, pixel_valid=every, centre_px=CENTRE_PX, gain=1.0, spread_px=spread_px)
     rng = np.random.default_rng(0)
     turn = rng.uniform(0, 2 * np.pi, 300)[:, None, None]
     size = rng.normal(size=(2, 300, 1, 1))
@@ -31,7 +35,7 @@ def scene():
     second = np.einsum("njm,nkm->mjk", harmonics, harmonics.conj()).real / len(harmonics)
     second[1:] /= 2
     basis = steerable_basis(second, plan.noise, plan.grid.carried, n_samples=300, max_kept=4)
-    nodes = count_nodes(plan.grid, basis, weight=plan.weight, electrons=plan.background)
+    nodes = count_nodes(plan.grid, basis, weight=plan.weight, electrons=plan.background, spread_px=spread_px)
     counting = Counting(jnp.asarray(nodes.waves, jnp.float32), jnp.asarray(nodes.electrons, jnp.float32))
     return plan, basis, nodes, counting
 
@@ -46,7 +50,9 @@ def test_nodes_hold_the_electrons_and_the_unit_noise(scene):
     plan, basis, nodes, _ = scene
     reach = plan.grid.radii_px[-1] + 2
     y, x = np.indices((PX, PX)) - CENTRE_PX[0]
-    assert nodes.electrons.sum() == pytest.approx(plan.mean[np.hypot(y, x) <= reach].sum(), rel=0.02)
+    seen = plan.mean[np.hypot(y, x) <= reach].sum()
+    one = 1 if plan.spread_px is None else variance_left(plan.spread_px)
+    assert nodes.electrons.sum() == pytest.approx(one * seen, rel=0.02)
     gram = nodes.waves.T @ (nodes.electrons[:, None] * nodes.waves)
     real = np.asarray(basis.order) == 0
     expected = np.ones(2 * basis.n_kept)
@@ -57,9 +63,17 @@ def test_nodes_hold_the_electrons_and_the_unit_noise(scene):
 def test_potential_is_that_of_poisson_counts_on_pixels(scene):
     plan, basis, _, counting = scene
     rows = basis_patterns(plan.analyser, basis, weight=plan.weight).analysis * plan.weight.ravel()
+    arrive = plan.background
+    if (
+        plan.spread_px is not None
+    ):  # each electron lights several pixels: fewer of them, each with more weight
+        one = variance_left(plan.spread_px)
+        images = rows.reshape(-1, PX, PX) / one
+        rows = np.stack([gaussian_filter(image, plan.spread_px, mode="constant") for image in images])
+        rows, arrive = rows.reshape(len(rows), -1), one * arriving(plan.background, plan.spread_px)
     b = some(basis)
     log_ratio = b.reshape(len(b), -1) @ rows
-    on_pixels = (np.expm1(log_ratio) - log_ratio) @ plan.background.ravel()
+    on_pixels = (np.expm1(log_ratio) - log_ratio) @ arrive.ravel()
     half = np.sum(b**2, axis=(1, 2)) / 2
     mine = half + np.asarray(counting.excess(jnp.asarray(b)))
     assert np.abs(on_pixels / half - 1).max() > 0.02  # the noise does follow the signal here

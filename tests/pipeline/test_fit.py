@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import xarray as xr
 from pipeline.small import CENTRE_PX, DOSE, SCAN_SHAPE, small_config, small_patterns
+from scipy.ndimage import gaussian_filter
 
 import orbistem
 from orbistem.config import FitConfig, PrepareOptions
@@ -77,6 +78,19 @@ def test_dose_and_centre_of_mass_are_those_of_the_patterns(scan, quick_fit):
     np.testing.assert_allclose(maps.com_y, expected, atol=1e-5)
     expected = (np.einsum("yxij,ij->yx", frames, kx) / frames.sum(axis=(2, 3)) - centre[1]) * 0.1
     np.testing.assert_allclose(maps.com_x, expected, atol=1e-5)
+
+
+def test_the_dose_of_a_camera_that_spreads_electrons_counts_each_once(rng, quick_fit):
+    """The noise of its pixels is that of many more, but one electron in several pixels is one electron."""
+    ky, kx = np.indices((32, 32)) - 15.5
+    disk = 1 / (1 + np.exp(np.hypot(ky, kx) - 10))
+    wave = np.sin(np.arange(12) / 3)[:, None, None, None] + np.cos(np.arange(20) / 4)[None, :, None, None]
+    light = DOSE * disk / disk.sum() * (1 + 0.02 * wave * ky)
+    seen = gaussian_filter(7.0 * rng.poisson(light), (0, 0, 1, 1)).astype(np.float32)
+    result = quick_fit(Scan.from_array(seen), config=small_config(counts=FitConfig().counts))
+    assert result.run["noise"]["correlated"] > 5
+    assert result.run["noise"]["dose"] == pytest.approx(DOSE, rel=0.1)
+    assert float(result.maps.dose.median()) == pytest.approx(DOSE, rel=0.1)
 
 
 def test_masked_and_hot_pixels_count_in_no_map(rng, quick_fit):

@@ -121,6 +121,7 @@ def test_spread_electrons_are_warned_about(rng):
     # A Gaussian of 0.6 px leaves 1 / (4 pi 0.36) = 0.22 of the variance, 0.25 after sampling
     assert fit.gain == pytest.approx(0.245, rel=GAIN_RTOL)
     assert fit.correlated * fit.gain == pytest.approx(1, rel=0.1)
+    assert fit.dose == pytest.approx(light[0].sum(), rel=0.1)  # not four times as many
     assert any("correlated" in warning for warning in fit.warnings)
 
 

@@ -18,6 +18,7 @@ import numpy as np
 
 from orbistem.harmonics.circular import CircularGrid
 from orbistem.harmonics.rings import hat_weights, polar_coordinates
+from orbistem.harmonics.spread import arriving, spread_over, variance_left
 from orbistem.harmonics.steerable_pca import SteerableBasis
 from orbistem.scan.ellipse import Ellipse
 
@@ -54,6 +55,7 @@ def count_nodes(
     electrons: np.ndarray,
     pixel_scale: tuple[float, float] = (1.0, 1.0),
     ellipse: Ellipse = (1.0, 0.0),
+    spread_px: float | None = None,
 ) -> CountNodes:
     """Nodes for a basis on a detector.
 
@@ -66,11 +68,15 @@ def count_nodes(
     weight
         Factor of each pixel before the harmonics, (ky, kx); zero where invalid.
     electrons
-        Mean pattern, (ky, kx).
+        Mean pattern, (ky, kx), in units in which the noise of a pixel is that of counted electrons.
     pixel_scale
         Relative pitch of a pixel along y and x.
     ellipse
         Ratio of the axes and angle of the long one, as in `polar_coordinates`.
+    spread_px
+        Standard deviation of a Gaussian spread of each electron over pixels: what is counted then are the
+        electrons that arrive, κ times as many as `electrons` says (see `spread`), each with what all its
+        light adds to the coefficients. None: each electron in one pixel.
     """
     polar = polar_coordinates(
         grid.detector_shape, centre_px=grid.centre_px, pixel_scale=pixel_scale, ellipse=ellipse
@@ -81,12 +87,18 @@ def count_nodes(
     radius, mean = polar.radius_px.ravel()[used], np.maximum(electrons.ravel()[used], 0)
     apart = max(spacing / 2, reach / MAX_NODE_RINGS)
     radii = np.arange(int(np.ceil(reach / apart)) + 1) * apart
+    if spread_px is not None:
+        mean = variance_left(spread_px) * arriving(electrons, spread_px).ravel()[used]
     share = hat_weights(radius, radii_px=radii, spacing_px=apart) * mean[:, None]
     held = share.sum(axis=0)
     hats = hat_weights(radius, radii_px=grid.radii_px, spacing_px=spacing) * weight.ravel()[used, None]
+    if spread_px is not None:
+        hats = _spread(hats, used, grid.detector_shape, spread_px) / variance_left(spread_px)
     profiles = (share.T @ hats) @ basis.vectors.T / np.maximum(held, np.finfo(float).tiny)[:, None]
     order = np.asarray(basis.order)
     parts, counts = [], []
+    if spread_px is not None:  # round the ring, too
+        profiles *= np.exp(-((order * spread_px / np.maximum(radii, spread_px)[:, None]) ** 2) / 2)
     for profile, total in zip(profiles, held, strict=True):
         carried = np.abs(profile) * np.sqrt(total) > 1e-4
         if not carried.any():
@@ -101,6 +113,16 @@ def count_nodes(
         return CountNodes(waves=np.zeros((0, 2 * len(order))), electrons=np.zeros(0))
     waves, held = np.concatenate(parts), np.concatenate(counts)
     return CountNodes(waves=waves @ _whitener(waves, held), electrons=held)
+
+
+def _spread(rows: np.ndarray, used: np.ndarray, shape: tuple[int, int], spread_px: float) -> np.ndarray:
+    """Columns (pixel, ring) spread over the frame: what an electron adds by its light in all pixels."""
+    found = np.empty_like(rows)
+    for j, row in enumerate(rows.T):
+        frame = np.zeros(shape)
+        frame.ravel()[used] = row
+        found[:, j] = spread_over(frame, spread_px).ravel()[used]
+    return found
 
 
 def _whitener(waves: np.ndarray, electrons: np.ndarray) -> np.ndarray:

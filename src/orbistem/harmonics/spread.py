@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["arriving", "spread_covariance", "spread_of"]
+__all__ = ["arriving", "spread_covariance", "spread_of", "spread_over", "variance_left"]
 
 Floats = NDArray[np.float64]
 
@@ -65,6 +65,19 @@ def spread_of(autocorrelation: Floats) -> float | None:
     beside = float((rho**2).sum() - rho[reach, reach] ** 2) / rho.size
     good = NARROWEST_PX <= sd_px <= WIDEST_PX and found.fun <= FIT_SHARE**2 * beside
     return sd_px if good else None
+
+
+def variance_left(spread_px: float) -> float:
+    """Sum of the squared kernel κ: a spread leaves that share of the variance of a pixel, in (0, 1]."""
+    return float((_kernel(spread_px) ** 2).sum()) ** 2
+
+
+def spread_over(image: NDArray[Any], spread_px: float) -> NDArray[Any]:
+    """An image (ky, kx), real or complex, spread by the Gaussian; nothing lies outside the frame."""
+    from scipy.ndimage import gaussian_filter
+
+    spread = gaussian_filter(image, spread_px, mode="constant", truncate=REACH)
+    return np.asarray(spread)
 
 
 def arriving(mean: Floats, spread_px: float) -> Floats:
@@ -116,7 +129,7 @@ def spread_covariance(mean: Floats, variance: Floats, spread_px: float, pixels: 
     size = (len(pixels), ky * kx)
     spread = csr_array((np.concatenate(values), (np.concatenate(rows), np.concatenate(columns))), shape=size)
     sharp = arriving(mean, spread_px).ravel()
-    kappa = float((kernel**2).sum()) ** 2
+    kappa = variance_left(spread_px)
     level = np.maximum(mean.ravel()[pixels], np.finfo(float).tiny)
     slope = np.sqrt(np.maximum(variance.ravel()[pixels], 0.0) / level)
     weighed = diags_array(slope) @ spread @ diags_array(np.sqrt(sharp / kappa))

@@ -213,7 +213,7 @@ def _for_scan(model: TrainedModel, scan: Scan, config: FitConfig) -> TrainedMode
 def _as_prepared(plan: Plan, moments: MomentsResult) -> Preparation:
     """What a first pass would have found, taken from the model."""
     nothing = np.zeros(plan.detector_shape, bool)
-    dose = float(np.nanmean(moments.totals) - plan.offset * plan.pixel_valid.sum()) / (plan.gain or 1.0)
+    light = float(np.nanmean(moments.totals) - plan.offset * plan.pixel_valid.sum())
     return Preparation(
         moments=moments,
         centre=CentreFit(
@@ -234,7 +234,7 @@ def _as_prepared(plan: Plan, moments: MomentsResult) -> Preparation:
             gain_sd=None,
             offset=plan.offset,
             read_variance=0.0,
-            dose=dose,
+            dose=light / plan.counts_per_electron,
             correlated=float("nan"),
             why="as in the model",
         ),

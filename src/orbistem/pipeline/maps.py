@@ -98,7 +98,7 @@ def beam_maps(scan: Scan, prepared: Preparation) -> dict[str, NDArray[np.float32
     y, x = np.indices(given.shape, dtype=np.float64)
     out = np.where(later, np.nan_to_num(moments.mean - plan.offset), 0.0)
     electrons = moments.totals - plan.offset * given.sum() - out.sum()
-    found = {"dose": electrons / (plan.gain or 1.0)}
+    found = {"dose": electrons / plan.counts_per_electron}
     shift = np.zeros((1, 2)) if plan.shift_px is None else plan.shift_px
     for name, grid, axis, of_frame, centre in (
         ("com_y", y, scan.detector_axes[0], moments.com[:, 0], plan.centre_px[0] + shift[:, 0]),

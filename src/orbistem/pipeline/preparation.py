@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from orbistem.config import FitConfig
 from orbistem.harmonics.noise import nearest_possible
 from orbistem.harmonics.rings import polar_coordinates
-from orbistem.harmonics.spread import spread_of
+from orbistem.harmonics.spread import spread_of, variance_left
 from orbistem.harmonics.whitening import WhiteningChoice, choose_whitening, linear_weight
 from orbistem.pipeline.calibration import (
     MIN_PATTERNS,
@@ -91,7 +91,7 @@ class Preparation:
     def electrons(self) -> NDArray[np.float64]:
         """Total of each pattern over the pixels that the pass has read, electrons, (n,)."""
         offset = self.plan.offset * float(np.isfinite(self.moments.mean).sum())
-        return (self.moments.totals - offset) / (self.plan.gain or 1.0)
+        return (self.moments.totals - offset) / self.plan.counts_per_electron
 
     @property
     def usable(self) -> NDArray[np.bool_]:
@@ -161,6 +161,11 @@ def prepare(
     lit = valid & np.isfinite(mean)
     require_light(mean, lit)
     correlation, spread_px = _pixel_noise(moments, valid, counts)
+    if (
+        spread_px is not None and config.counts.gain is None
+    ):  # known better than by the sum of the correlations
+        together = 1 / variance_left(spread_px)
+        counts = replace(counts, together=together, dose=counts.dose * counts.together / together)
     whitening = choose_whitening(
         mean,
         variance,
@@ -182,6 +187,7 @@ def prepare(
         rings=rings,
         autocorrelation=correlation,
         spread_px=spread_px,
+        together=counts.together,
         ellipse=ellipse.ellipse,
     )
     if rest is not None:

@@ -157,6 +157,7 @@ def counted_nodes(reduced: Reduced) -> CountNodes | None:
         basis,
         weight=plan.weight,
         electrons=plan.background,
+        spread_px=plan.spread_px,
         pixel_scale=plan.pixel_scale,
         ellipse=plan.ellipse,
     )

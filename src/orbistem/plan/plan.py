@@ -80,6 +80,9 @@ class Plan:
     spread_px
         Standard deviation of the Gaussian spread of one electron over pixels, where that is the cause; None:
         no spread, or not a Gaussian. See `harmonics.spread`.
+    together
+        Counts per electron over `gain`: above 1 where an electron lights several pixels, whose noise `gain`
+        makes right one by one.
     order0_mean
         Mean of order 0 over the scan, shape (ring,): the origin of the coefficients. None: not known yet.
     ellipse
@@ -115,6 +118,7 @@ class Plan:
     noise_scale: float = 1.0
     autocorrelation: np.ndarray | None = None
     spread_px: float | None = None
+    together: float = 1.0
     order0_mean: np.ndarray | None = None
     ellipse: tuple[float, float] = (1.0, 0.0)
     shift_px: np.ndarray | None = None
@@ -139,6 +143,10 @@ class Plan:
             raise OptionError(
                 f"gain: want counts per electron above 0, got {self.gain}; leave it out if unknown"
             )
+        if not (np.isfinite(self.together) and self.together > 0):
+            raise OptionError(
+                f"together: want a number above 0, got {self.together}; 1 for independent pixels"
+            )
         if self.normalise not in ("none", "total"):
             raise OptionError(f"normalise: want none or total, got {self.normalise}; give one of them")
         if self.whitening not in ("poisson", "sqrt"):
@@ -161,6 +169,11 @@ class Plan:
     def detector_shape(self) -> tuple[int, int]:
         """(ky, kx)."""
         return int(self.mean.shape[0]), int(self.mean.shape[1])
+
+    @property
+    def counts_per_electron(self) -> float:
+        """Counts that one electron leaves in all pixels together; 1 where the data are not counts."""
+        return 1.0 if self.gain is None else self.gain * self.together
 
     @property
     def grid(self) -> CircularGrid:

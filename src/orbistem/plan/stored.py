@@ -32,6 +32,7 @@ def scalars_of(plan: Plan) -> dict[str, Any]:
         "ellipse": [float(part) for part in plan.ellipse],
         "ring_orders": None if plan.ring_orders is None else list(plan.ring_orders),
         "spread_px": plan.spread_px,
+        "together": None if plan.together == 1 else float(plan.together),
         "shift_sd_px": plan.shift_sd_px,
         "each_of": plan.each_of,
     }

@@ -74,7 +74,7 @@ class CountsFit:
     Attributes
     ----------
     gain, gain_sd : float or None
-        Counts per electron: the slope of variance over mean in single pixels. With it the noise of a pixel
+        The slope of variance over mean in single pixels. With it the noise of a pixel
         has unit variance.
     offset : float
         Counts without any electron.
@@ -86,6 +86,8 @@ class CountsFit:
         Sum of the noise autocorrelation over |lag| <= 3 pixels; 1 where pixels are independent. `gain *
         correlated` is the noise per count of large areas: where electrons spread over pixels, that is
         counts per electron.
+    together : float
+        `correlated` where it is clearly not 1, else 1: an electron makes `gain * together` counts.
     why : str
         What was done, in words.
     warnings : tuple of str
@@ -101,6 +103,7 @@ class CountsFit:
     why: str
     warnings: tuple[str, ...] = ()
     problem: Problem | None = None
+    together: float = 1.0
 
 
 def estimate_gain(moments: MomentsResult, valid: Bools, *, options: CountsOptions | None = None) -> CountsFit:
@@ -165,6 +168,7 @@ def _estimate(moments: MomentsResult, valid: Bools, options: CountsOptions) -> C
         hidden = ("the sample varies more than the counting noise everywhere; give --gain if it is not 1",)
         gain = 1.0
     correlated, warning = _correlated(moments, rho, quiet, gain, noise * gain / line.gain)
+    together = correlated if warning else 1.0
     offset = line.offset if options.offset is None else options.offset
     if counts <= offset * int(use.sum()):
         return _failed(Problem.BELOW_ZERO, counts, f"{why}, but no light")
@@ -173,8 +177,9 @@ def _estimate(moments: MomentsResult, valid: Bools, options: CountsOptions) -> C
         gain_sd=sd,
         offset=offset,
         read_variance=line.read_variance,
-        dose=(counts - offset * int(use.sum())) / gain,
+        dose=(counts - offset * int(use.sum())) / (gain * together),
         correlated=correlated,
+        together=together,
         why=why,
         warnings=hidden + warning,
     )
