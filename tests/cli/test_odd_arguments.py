@@ -94,3 +94,12 @@ def test_networks_that_cannot_be_are_refused_when_written(name, value):
 def test_no_latent_is_refused_before_the_file_is_read(place, capsys):
     assert "latent_dim: want" in refused(capsys, "fit", "good.npy", "-o", "out", "--latent-dim", "0")
     assert not os.path.exists("out")
+
+
+def test_wrong_names_are_answered_with_the_right_ones(place, capsys):
+    for command in ("fit", "symmetry"):
+        said = refused(capsys, command, "good.npy", "-o", "out", "--reference", "perfect")
+        assert all(name in said for name in ("auto", "all", "Y0:Y1,X0:X1", ".npy", "got perfect"))
+    said = refused(capsys, "fit", "good.npy", "-o", "out", "--group", "C5")
+    assert all(name in said for name in ("auto", "SO2", "O2", "C6", "D6", "'C5'"))
+    assert "want" in refused(capsys, "fit", "good.npy", "-o", "out", "--reference", "0:2,0")

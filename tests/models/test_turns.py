@@ -202,6 +202,11 @@ def test_order_and_spread_of_few_angles():
     np.testing.assert_array_equal(order, [1, 3, 6, 1])
     np.testing.assert_allclose(angle, [0, 0, 0, np.pi], atol=1e-6)
     np.testing.assert_allclose(sd, 0, atol=1e-3)
+    told = jnp.asarray([[False, True, False, False]])  # order 3 by the pattern, whatever its template draws
+    apart = jnp.asarray([[0.0, -200, -90]])
+    assert int(turn_summary(apart, jnp.zeros(1))[2][0]) == 1
+    assert int(turn_summary(apart, jnp.zeros(1), told)[2][0]) == 3
+    assert int(turn_summary(jnp.asarray([[0.0, -9.0]]), jnp.zeros(1), told)[2][0]) == 1  # no turn of C2
     unsure = jnp.asarray([[0.0, -CLAIM_NATS / 2, -20, -20, -20, -20]])
     assert float(turn_summary(unsure, jnp.zeros(1))[1][0]) > 0.3
 

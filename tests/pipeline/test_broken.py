@@ -9,6 +9,8 @@ from pipeline.small import SCAN_SHAPE, small_config
 from orbistem.config import FitConfig, PrepareOptions
 from orbistem.errors import OptionError
 from orbistem.pipeline.broken import reference_rows
+from orbistem.pipeline.symmetry import measure_symmetry
+from orbistem.scan import Axis, Scan
 from orbistem.symmetry.reference import densest
 
 
@@ -50,6 +52,8 @@ def test_wrong_references_are_one_sentence(scan, tmp_path):
     for name in ("nowhere", *(str(tmp_path / f"{one}.npy") for one in ("small", "empty", "nan", "text"))):
         with pytest.raises(OptionError, match="reference: want"):
             reference_rows(scan, None, name)
+    with pytest.raises(OptionError, match=r"auto .*, all, Y0:Y1,X0:X1 or .*\.npy mask"):
+        reference_rows(scan, None, "perfect")
     for outside in ((0, 99, 0, 2), (0, 2, 0, 99), (90, 99, 0, 2)):
         with pytest.raises(OptionError, match="reference: want a region inside"):
             reference_rows(scan, outside, None)
@@ -68,3 +72,19 @@ def test_the_densest_part_leaves_out_what_is_far_off(rng):
     assert chosen[:400].mean() > 0.9
     assert not chosen[400:].any()
     assert densest(None, np.array([True, False])).tolist() == [True, False]
+
+
+def test_without_training_the_words_speak_of_no_latents(rng, tmp_path, quiet_report):
+    """And say over which lengths differences were averaged."""
+    counts = rng.poisson(
+        20 * np.exp(-((np.hypot(*(np.indices((24, 24)) - 11.5)) / 5) ** 2)), (11, 11, 24, 24)
+    )
+    axes = tuple(Axis(name=name, scale=0.5, units="nm") for name in "yx")
+    scan = Scan.from_array(counts.astype(np.uint16)).replace(scan_axes=axes)
+    config = small_config(prepare=PrepareOptions(reference_name="all", centre_px=(11.5, 11.5)))
+    result = measure_symmetry(scan, directory=tmp_path / "run", config=config)
+    sentence = result.run["broken"]["sentence"]
+    assert "the mean of the reference (121 positions)" in sentence
+    assert "latents" not in sentence
+    *_, last = result.run["broken"]["widths"]
+    assert f"and {last:.3g} nm" in sentence

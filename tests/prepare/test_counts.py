@@ -28,6 +28,16 @@ def test_single_electrons_are_counted_at_any_dose(count_scan, electrons):
     assert fit.warnings == ()
 
 
+@pytest.mark.parametrize("electrons", [200, 1000, 5000])
+def test_single_electrons_on_a_detector_too_small_to_split(rng, electrons):
+    """The slope is 1, and too few pixels are left to say how surely."""
+    y, x = np.indices((32, 32)) - 15.5
+    mean = 1 / (1 + np.exp((np.hypot(y, x) - 9) / 0.5)) + 0.01
+    fit = fit_of(rng.poisson(electrons * mean / mean.sum(), (256, 32, 32)).astype(np.uint16))
+    assert fit.problem is None
+    assert fit.gain == 1
+
+
 def structured(rng, electrons, *, n=400, pixels=48):
     """Speckle without any even pixel, new at every position: the worst case for differences of neighbours."""
     y, x = np.indices((pixels, pixels))

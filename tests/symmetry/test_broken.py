@@ -9,14 +9,16 @@ from hypothesis import strategies as st
 from scipy.stats import kstest
 
 from orbistem.errors import OptionError, ShapeError
+from orbistem.pipeline.broken import modes_of
 from orbistem.plan import Plan
-from orbistem.symmetry.broken import BrokenOptions, find_broken
+from orbistem.symmetry.broken import MIN_PERIODS, BrokenOptions, find_broken
 from orbistem.symmetry.calibration import (
     MaximumLaw,
     chi_square_score,
     discoveries,
     normal_ranks,
     standardise,
+    unskewed,
 )
 from orbistem.symmetry.coarse import CoarseModes, coarse_modes
 from orbistem.symmetry.expected import expect
@@ -129,6 +131,119 @@ def test_a_perfect_crystal_scores_standard_normal(rng):
     assert any_found <= 1  # 5 % each
 
 
+def test_the_threshold_finds_the_discoveries_in_what_is_stored(rng):
+    clean = crystal(rng, size=0.5)
+    bump = np.exp(-0.5 * (distance() / 3) ** 2)[:, None, None] * np.ones((RINGS, ORDERS)) * 0.3
+    found = judged((clean + bump + noise_of(rng, SIDE**2)).astype(np.complex64), rng)
+    assert found.score.dtype == np.float32
+    np.testing.assert_array_equal(found.score >= np.float64(found.threshold), found.found)
+    name, width = found.carrier(int(np.argmax(found.score)))
+    assert f"{name}, width {width:.3g}" == found.names[int(np.argmax(found.parts[np.argmax(found.score)]))]
+
+
+def null_counts(rng: np.random.Generator, electrons: float, side: int) -> np.ndarray:
+    """Nothing but shot noise of a disk over a faint background."""
+    y, x = np.indices((32, 32)) - 15.5
+    mean = 1 / (1 + np.exp((np.hypot(y, x) - 9) / 0.5)) + 0.01
+    return rng.poisson(electrons * mean / mean.sum(), (side**2, 32, 32))
+
+
+def score_counts(counts: np.ndarray, seed: int, side: int):
+    plan = Plan(
+        mean=counts.mean(axis=0), pixel_valid=np.ones((32, 32), bool), centre_px=(15.5, 15.5), gain=1.0
+    )
+    harmonics = plan.harmonics(counts)
+    harmonics[:, :, 0] -= harmonics[:, :, 0].mean(axis=0)
+    return find_broken(
+        harmonics,
+        modes_of(plan, BrokenOptions()),
+        latent=None,
+        angle=None,
+        reference=np.ones(side**2, bool),
+        layout=Layout.grid((side, side)),
+        rng=np.random.default_rng(seed),
+    )
+
+
+@pytest.mark.parametrize("electrons", [20, 1000])
+def test_shot_noise_of_few_electrons_breaks_nothing(rng, electrons):
+    """Pooled over a good part of a small scan: what the mean takes, and Poisson's tails, are allowed for."""
+    found = [score_counts(null_counts(rng, electrons, 16), seed, 16) for seed in range(3)]
+    assert sum(bool(one.found.any()) for one in found) <= 1  # one in twenty each: more, once in 140
+    assert all(np.isfinite(one.score).all() for one in found)
+
+
+def test_cumulants_of_few_electrons(rng):
+    """Sums of squares of pooled modes have the mean, variance and skewness that are stated."""
+    counts = null_counts(rng, 20, 100)
+    plan = Plan(
+        mean=counts.mean(axis=0), pixel_valid=np.ones((32, 32), bool), centre_px=(15.5, 15.5), gain=1.0
+    )
+    modes = modes_of(plan, BrokenOptions())
+    harmonics = plan.harmonics(counts)
+    harmonics[:, :, 0] -= harmonics[:, :, 0].mean(axis=0)
+    energy = np.sum(np.abs(modes.of(harmonics)) ** 2, axis=1)
+    freedom = modes.freedoms.sum()
+    assert energy.mean() == pytest.approx(freedom, rel=0.03)
+    assert energy.var() == pytest.approx(2 * freedom + modes.cumulants.fourth.sum(), rel=0.15)
+    assert modes.cumulants.fourth.sum() > 2 * freedom  # at 20 electrons most of the variance is Poisson's
+    mass = harmonics[:, :, 0].real @ modes.mass[-1]
+    assert np.mean(mass**3) == pytest.approx(modes.cumulants.mass_third[-1], rel=0.15)
+
+
+def test_skewed_scores_become_normal(rng):
+    drawn = (rng.gamma(16.0, size=20_000) - 16) / 4  # skewness 1/2
+    assert kstest(unskewed(drawn, np.full(len(drawn), 0.5)), "norm").statistic < 0.01
+    assert kstest(unskewed(-drawn, np.full(len(drawn), -0.5)), "norm").statistic < 0.01
+    np.testing.assert_array_equal(unskewed(drawn, np.zeros(len(drawn))), drawn)
+
+
+def test_noise_that_the_mean_takes_away_is_known(rng):
+    """Pools as wide as the scan, some positions outside the reference."""
+    layout, n = Layout.grid((12, 12)), 144
+    reference = np.arange(n) < 100
+    pool = Pool(layout, 3.0)
+    drawn = []
+    for _ in range(600):
+        found = expect(
+            rng.standard_normal((n, 1)).astype(complex),
+            np.array([0]),
+            np.zeros((n, RINGS)),
+            latent=None,
+            angle=None,
+            reference=reference,
+            layout=layout,
+            apart=3.0,
+            neighbours=80,
+        )
+        drawn.append(pool.mean(found.residual.real)[:, 0])
+    stated = pool.variance(np.ones((n, 1)))[:, 0] * found.left(pool)
+    assert found.of_one_mean
+    np.testing.assert_allclose(np.var(drawn, axis=0), stated, rtol=0.35)
+    assert np.mean(np.var(drawn, axis=0) / stated) == pytest.approx(1, rel=0.05)
+    assert stated[:50].mean() < stated[-20:].mean() / 2  # outside, the mean adds noise
+
+
+def test_a_scan_of_one_cell_has_no_lattice(rng):
+    """Its second harmonic is no lattice of the scan."""
+    y, x = np.divmod(np.arange(SIDE**2), SIDE)
+
+    def seen(periods):
+        wave = sum(
+            size * np.cos(2 * np.pi * periods * k * at / SIDE + k)
+            for at in (y, x)
+            for k, size in ((1, 2.0), (2, 1.0), (3, 0.5))
+        )
+        harmonics = wave[:, None, None] * np.ones((RINGS, ORDERS)) + noise_of(rng, SIDE**2)
+        return judged(harmonics.astype(np.complex64), rng)
+
+    one, four = seen(1), seen(4)
+    assert four.periods == pytest.approx(4, rel=0.02)
+    assert not four.expected.from_own_pattern
+    assert one.expected.of_one_mean
+    assert not one.periods >= MIN_PERIODS
+
+
 def test_unusable_positions_have_no_score(rng):
     harmonics = (crystal(rng, size=0.5) + noise_of(rng, SIDE**2)).astype(np.complex64)
     harmonics[7] = np.nan
@@ -150,6 +265,8 @@ def test_too_few_reference_positions_is_said(rng):
         layout=Layout.grid((SIDE, SIDE)),
         rng=rng,
     )
+    assert "at least 100" in found.problem
+    assert "got 20" in found.problem
     assert "--reference" in found.problem
     assert np.isnan(found.score).all()
 

@@ -6,12 +6,22 @@ import numpy as np
 import pytest
 
 from orbistem.errors import OptionError
-from orbistem.groups import Operation
+from orbistem.groups import Operation, PointGroup
 from orbistem.symmetry import Components
 from orbistem.symmetry.broken import Broken
 from orbistem.symmetry.coarse import CoarseModes, coarse_modes
 from orbistem.symmetry.expected import Expected
-from orbistem.symmetry.which import MIRROR_AXES, Which, moved, pattern_operations, which_operation
+from orbistem.symmetry.group_and_parts import GroupVerdict, own_operations, whole_and_parts
+from orbistem.symmetry.which import (
+    MIRROR_AXES,
+    BrokenOperation,
+    Carrier,
+    Which,
+    moved,
+    pattern_operations,
+    which_of_single,
+    which_operation,
+)
 from orbistem.testing import complex_normal
 
 RINGS, ORDERS, N = 4, 7, 400
@@ -177,3 +187,61 @@ def test_a_region_without_scores_is_refused(rng):
     modes = make_modes()
     with pytest.raises(OptionError, match="region"):
         which_operation(broken_with(rng, modes, np.zeros(len(modes.order))), modes, np.zeros(N, bool))
+
+
+def test_a_turn_is_kept_only_where_its_powers_are(rng):
+    """Order 3 breaks the half-turn; the quarter turn, whose square it is, is broken as well."""
+    modes = make_modes()
+    waves = np.flatnonzero(modes.order > 0)
+    values = complex_normal(rng, (1, len(waves))) + 12 * (modes.order[waves] == 4)
+    values += 4 * (modes.order[waves] == 3)
+    one = Components(
+        values=values, variance=np.ones(values.shape), order=modes.order[waves], weight=np.ones(len(waves))
+    )
+    fine = np.zeros(len(modes.order), complex)
+    fine[waves] = values[0]
+    found = pattern_operations(one, fine, modes)
+    half, quarter = (found.operations[i] for i in (0, 2))
+    assert half.broken
+    assert quarter.score >= half.score - 0.5  # for having looked at two
+    verdict = whole_and_parts(found, one)
+    assert verdict.looks == len(own_operations(found, PointGroup.from_name(verdict.name)))
+
+
+def test_a_group_is_said_beside_its_weakest_operation(rng):
+    found = which(rng, np.where(make_modes().order == 4, 0.5, 0))
+    own = own_operations(found, PointGroup.from_name("D4"))
+    assert [one.name for one in own[:2]] == ["half-turn (Friedel pairs)", "turn by 90°"]
+    assert len(own) == 6
+    weak = BrokenOperation(
+        name="half-turn", operation=own[0].operation, score=4.0, carrier=Carrier(order=3, ring=1.0, z=3.0)
+    )
+    verdict = GroupVerdict(name="D4", p=0.014, weakest=weak, looks=6)
+    assert verdict.at_odds
+    for word in ("D4 (4mm)", "p = 0.014", "half-turn", "3.2e-05", "order 3"):
+        assert word in verdict.sentence()
+    assert "residual tilt" not in GroupVerdict(name="D4", p=0.5, weakest=own[0], looks=6).sentence()
+    assert "cannot be told" in GroupVerdict(name="", p=np.nan, weakest=None, looks=0).sentence()
+
+
+def test_patterns_that_differ_each_in_its_own_way_are_judged_by_their_energy(rng):
+    """Threefold differences of random phase: nothing is left of their mean."""
+    modes = make_modes()
+    broken = broken_with(rng, modes, np.zeros(len(modes.order)))
+    near = np.zeros(N, bool)
+    near[:40] = True
+    phase = np.exp(1j * rng.uniform(0, 2 * np.pi, (40, 1)))
+    broken.expected.residual[:40] += 2.0 * phase * (modes.order == 3) * broken.expected.phase[:40]
+    alike = which_operation(broken, modes, near)
+    found = which_of_single(broken, modes, near)
+    assert not alike.operations[0].broken
+    scores = turns(found)
+    assert scores["half-turn (Friedel pairs)"] > 5
+    assert abs(scores["turn by 120°"]) < 4
+    assert found.operations[0].carrier.order == 3
+    assert found.carrier.order == 3
+    assert found.carrier.z > 3
+    assert (
+        np.abs(found.difference[modes.order == 3]).max()
+        > 3 * np.abs(found.difference[modes.order != 3]).max()
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -187,6 +188,9 @@ def report_result(command: str, result: Result, output: Path) -> None:
         say(text)
     for one in run.get("places") or ():
         say(one["sentence"])
+    broken = run.get("broken") or {}
+    if broken.get("sentence") and broken["sentence"] not in (run.get("problems") or ()):
+        say(broken["sentence"])
     instrument = run.get("instrument") or {}
     if instrument.get("sentence"):
         say(instrument["sentence"])
@@ -204,9 +208,21 @@ def _reference(text: str | None) -> dict[str, Any]:
     """A region, or a name or mask."""
     if text is None:
         return {}
-    if text in ("auto", "all") or Path(text).exists():
-        return {"reference_name": text}
-    return {"reference": parse_numbers("reference", text.replace(":", ","), (4,), int)}
+    if re.fullmatch(r"[-+\d\s.:,]+", text) and not Path(text).exists():
+        return {"reference": parse_numbers("reference", text.replace(":", ","), (4,), int)}
+    return {"reference_name": text}  # what is neither a name nor a file is refused where the scan is known
+
+
+def _group(text: str) -> Any:
+    from orbistem.errors import OptionError
+    from orbistem.groups import GROUPS
+
+    names = [group.name for group in GROUPS]
+    if text != "auto" and text not in names:
+        raise OptionError(
+            f"group: want auto or one of {', '.join(names)}, got {text!r}; SO2 is right where in doubt"
+        )
+    return text
 
 
 def _latents(text: str) -> int:
@@ -239,11 +255,8 @@ def _with_fit_options(
     scan_mirrored: bool | None,
     seed: int | None,
 ) -> FitConfig:
-    from orbistem.groups import Group
-
     if group is not None:
-        name = "auto" if group == "auto" else Group.from_name(group).name
-        options = options.replace(model=replace(options.model, group=name))
+        options = options.replace(model=replace(options.model, group=_group(group)))
     if angle_zero is not None:
         options = options.replace(model=replace(options.model, angle_zero=_angle_zero(angle_zero)))
     if latent_dim is not None:

@@ -104,19 +104,22 @@ def angle_summary(
     return angle, sd, jnp.where(flat, 0, order)
 
 
-def turn_summary(field: Array, start: Array) -> tuple[Array, Array, Array]:
+def turn_summary(field: Array, start: Array, of_pattern: Array | None = None) -> tuple[Array, Array, Array]:
     """Best of a finite set of angles, spread of its posterior, and rotation order.
 
     Parameters
     ----------
     field
         Log posterior (n, angle) at equal steps from `start` on.
+    of_pattern
+        Orders that the pattern shows against its template, (n, order) as `ORDERS_TESTED`; None: none.
 
     Notes
     -----
     The order is the largest divisor of the number of angles for which all related ones are nearly as good as
-    the best one (`orders_held`) and all others three nats worse; the spread is that of the angle modulo
-    2π/order.
+    the best one (`orders_held`) and all others three nats worse, or that the pattern shows where its template
+    is refuted: with all angles of the group related there are no valleys by which the error of a template
+    could be judged. The spread is that of the angle modulo 2π/order.
     """
     count = field.shape[1]
     top = jnp.argmax(field, axis=-1)
@@ -130,6 +133,8 @@ def turn_summary(field: Array, start: Array) -> tuple[Array, Array, Array]:
         if others.shape[1]:
             depth = -jnp.max(others, axis=-1)
             holds = (drop < _allowed(depth)) & (depth > drop + CLAIM_NATS)
+        if of_pattern is not None and n in ORDERS_TESTED:
+            holds = holds | of_pattern[:, ORDERS_TESTED.index(n)]
         order = jnp.where(holds, jnp.maximum(order, n), order)
     step = 2 * jnp.pi * jnp.arange(count, dtype=field.dtype)[None] / count
     period = 2 * jnp.pi / order.astype(field.dtype)[:, None]

@@ -127,19 +127,18 @@ def infer_batch(
         direction = jnp.where(other[:, None], posterior.other_direction, direction)
         pattern = _viewed(pattern, mirrored, orders, turns)
     scaled = template * jax.lax.rsqrt(1 + model_error)[None, :, None]
+    own = orders_of_patterns(
+        a, natural, refined.angle, model_error, net.decoder.scale**2, orders, counting=net.counting
+    )
     if turns.free:
         with_itself = overlap(scaled, scaled, orders)
         symmetric = orders_held(correlation(with_itself, orders, INFER_ANGLES), slack=TEMPLATE_SLACK)
-        signal = net.decoder.scale**2
-        own = orders_of_patterns(
-            a, natural, refined.angle, model_error, signal, orders, counting=net.counting
-        )
         angle, sd, order = angle_summary(field, start, narrow_sd, symmetric, own)
         if zero is not None:
             sd = direction_sd(direction, _azimuth_slope(net, refined.z, zero), covariance)
             order = jnp.where(sd < UNKNOWN_SD, order, 0)
     else:
-        angle, sd, order = turn_summary(field, start)
+        angle, sd, order = turn_summary(field, start, own)
     handedness = jnp.ones_like(angle)
     if turns.mirrors:
         angle = jnp.where(mirrored ^ other, turns.mirror_rad - angle, angle)

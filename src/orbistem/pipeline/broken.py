@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,10 @@ from orbistem.pipeline.orientation import reference_positions, with_hand
 from orbistem.pipeline.reduction import STORE_NAME
 from orbistem.plan import Plan
 from orbistem.scan import Scan
-from orbistem.symmetry.broken import Broken, BrokenOptions, find_broken
+from orbistem.symmetry.broken import MIN_PERIODS, Broken, BrokenOptions, find_broken
 from orbistem.symmetry.coarse import CoarseModes, coarse_modes
+from orbistem.symmetry.expected import Expected
+from orbistem.symmetry.few_counts import electron_cumulants
 from orbistem.symmetry.pooling import Layout
 from orbistem.symmetry.reference import densest
 
@@ -37,10 +39,10 @@ CAVEAT = (
     "Mistilt and thickness break the symmetry of convergent-beam patterns too, and so does a beam that "
     "wanders: a position that stands out is not yet a defect of the crystal."
 )
-HOW_COMPARED = {
-    True: "positions of equal latents in the reference",
-    False: "the lattice that the reference repeats on",
-}
+FEW_PERIODS = (
+    "The scan holds fewer than two periods of the lattice that it suggests, so nothing says what repeats, "
+    "and no lattice was used. "
+)
 STRONGEST = 5
 
 
@@ -119,7 +121,8 @@ def reference_rows(scan: Scan, region: tuple[int, int, int, int] | None, name: s
     path = Path(name)
     if not path.is_file():
         raise OptionError(
-            f"reference: want auto, all, Y0:Y1,X0:X1 or an existing file, got {name}; correct it"
+            "reference: want auto (the densest part of the latents), all, Y0:Y1,X0:X1 or an existing .npy "
+            f"mask of the scan, got {name}; choose one"
         )
     try:
         mask = np.load(path, allow_pickle=False)
@@ -140,7 +143,13 @@ def reference_rows(scan: Scan, region: tuple[int, int, int, int] | None, name: s
 
 def modes_of(plan: Plan, options: BrokenOptions) -> CoarseModes:
     """Modes that broken symmetry is looked for in."""
-    return modes_up_to(plan, max_order=options.max_order, n_rings=options.n_rings)
+    modes = modes_up_to(plan, max_order=options.max_order, n_rings=options.n_rings)
+    if plan.gain is None or plan.whitening != "poisson":
+        return modes
+    cumulants = electron_cumulants(
+        plan.analyser, plan.clean_mean, order=modes.order, vectors=modes.vectors, mass=modes.mass
+    )
+    return replace(modes, cumulants=cumulants)
 
 
 def modes_up_to(plan: Plan, *, max_order: int, n_rings: int) -> CoarseModes:
@@ -219,8 +228,12 @@ def describe_broken(broken: Broken, scan: Scan) -> dict[str, Any]:
     if broken.problem is not None or broken.expected is None:
         return {"sentence": broken.problem, "caveat": CAVEAT}
     n_found, usable = int(broken.found.sum()), int(np.isfinite(broken.score).sum())
-    compared = HOW_COMPARED[broken.expected.from_own_pattern]
-    sentence = f"Each position was compared with {compared} ({int(broken.reference.sum())} positions). "
+    sentence = FEW_PERIODS if broken.periods < MIN_PERIODS else ""
+    sentence += (
+        f"Each position was compared with {_compared_with(broken.expected)} ({int(broken.reference.sum())} "
+        f"positions); differences were averaged over Gaussian neighbourhoods with standard deviations of "
+        f"{_listed(broken.widths)} {length_unit(scan)}. "
+    )
     if not n_found:
         sentence += f"Nothing differs at a false-discovery rate of {100 * broken.rate:g} %."
     else:
@@ -236,7 +249,7 @@ def describe_broken(broken: Broken, scan: Scan) -> dict[str, Any]:
             {
                 "position": [int(one) for one in place],
                 "score": float(broken.score[row]),
-                "carried_by": broken.names[int(np.nanargmax(broken.parts[row]))],
+                "carried_by": f"{broken.names[int(np.nanargmax(broken.parts[row]))]} {length_unit(scan)}",
             }
         )
     return {
@@ -247,8 +260,30 @@ def describe_broken(broken: Broken, scan: Scan) -> dict[str, Any]:
         "found": n_found,
         "reference_positions": int(broken.reference.sum()),
         "widths": [float(width) for width in broken.widths],
+        "widths_units": length_unit(scan),
         "strongest": strongest,
     }
+
+
+def _compared_with(expected: Expected) -> str:
+    if not expected.from_own_pattern:
+        return "the lattice that the reference repeats on"
+    if expected.of_one_mean:
+        return "the mean of the reference"
+    return "positions of equal latents in the reference"
+
+
+def _listed(numbers: tuple[float, ...]) -> str:
+    *most, last = (f"{one:.3g}" for one in numbers)
+    return f"{', '.join(most)} and {last}" if most else last
+
+
+def length_unit(scan: Scan) -> str:
+    """What `layout_of` counts lengths in."""
+    if scan.positions is not None:
+        return "the unit of the positions"
+    units = scan.scan_axes[0].units
+    return "scan steps" if units in ("", "px") else units
 
 
 def _low_orders(path: Path, plan: Plan, max_order: int) -> NDArray[np.complex64]:

@@ -18,7 +18,15 @@ from orbistem.harmonics.reduce import HarmonicsMoments, HarmonicsReduction
 from orbistem.harmonics.store import CoefficientStore
 from orbistem.pipeline.preparation import MIN_PATTERNS
 from orbistem.plan import Plan
-from orbistem.symmetry import DESCRIPTORS, ComponentBasis, Descriptor, Variable, component_basis
+from orbistem.symmetry import (
+    DESCRIPTORS,
+    ComponentBasis,
+    Descriptor,
+    Variable,
+    component_basis,
+    point_group,
+)
+from orbistem.symmetry.n_fold import FOLDS
 
 __all__ = [
     "Descriptors",
@@ -30,9 +38,18 @@ __all__ = [
 ]
 
 
+REFUTED = 1e-4
+"""Below this probability of noise alone a turn is refuted."""
 CAVEAT = (
     "Mistilt and thickness break the symmetry of convergent-beam patterns too: these are groups of patterns, "
     "not yet of the crystal."
+)
+
+
+HIDDEN = (
+    " At {open} of {all} positions nothing is left once the mean of the scan is taken off as background: if "
+    "these are the same pattern again and again, its symmetry (that of the mean is {group}) was taken off "
+    "with it; --background none shows it."
 )
 
 
@@ -46,10 +63,14 @@ class Descriptors:
         Pairs of a variable and its values, (position,) or (position, label), NaN where not usable.
     basis
         How harmonics became components.
+    shared
+        Point group of what all patterns share, where the mean of the scan is the background and is taken off;
+        "" where that shows no symmetry or nothing is taken off.
     """
 
     maps: tuple[tuple[Variable, NDArray[Any]], ...]
     basis: ComponentBasis
+    shared: str = ""
 
 
 def stored_basis(
@@ -127,7 +148,17 @@ def describe_symmetry(
     parts = list(zip(*_each_block(of_block, store, config.compute.threads), strict=True))
     variables = [variable for descriptor in descriptors for variable in descriptor.variables]
     maps = tuple((v, np.concatenate(part)) for v, part in zip(variables, parts, strict=True))
-    return Descriptors(maps=maps, basis=basis)
+    return Descriptors(maps=maps, basis=basis, shared="" if given is not None else _shared_group(basis))
+
+
+def _shared_group(basis: ComponentBasis) -> str:
+    """Point group of the static background, seen as one pattern; "" where it has none to speak of."""
+    static = basis.static.copy()
+    if not np.any(static[:, 1:]):
+        return ""
+    alone = replace(basis, static=np.where(np.arange(static.shape[1]) > 0, 0, static))
+    name = str(point_group(alone.components(static[None])).names[0])
+    return "" if name == "C1" else name
 
 
 def noise_factor(plan: Plan, totals: NDArray[Any] | None) -> NDArray[Any] | None:
@@ -154,8 +185,28 @@ def symmetry_words(found: Descriptors) -> tuple[str, ...]:
         text += f"; {open_} positions show too little to tell."
         if unknown := len(values) - len(good):
             text += f" {unknown} positions are not known."
+        text += _at_odds(found, values, names)
+        if found.shared and 2 * open_ >= len(good):
+            text += HIDDEN.format(open=open_, all=len(good), group=found.shared)
         return (text + " " + CAVEAT,)
     return ()
+
+
+def _at_odds(found: Descriptors, code: NDArray[Any], names: list[str]) -> str:
+    """Where a turn of the group that was found is refuted when it is looked at alone."""
+    p = {v.name: values for v, values in found.maps}.get("n_fold_p")
+    if p is None:
+        return ""
+    order = np.array([0, *(int(name[1:]) for name in names[1:])])[np.nan_to_num(code).astype(int)]
+    refuted = [(order % fold == 0) & (order > 0) & (p[:, i] < REFUTED) for i, fold in enumerate(FOLDS)]
+    n = int(np.any(refuted, axis=0).sum())
+    if not n:
+        return ""
+    return (
+        f" At {n} of them a turn of that group is refuted when it is looked at alone (n_fold_p below "
+        f"{REFUTED:g}): the group is judged by all that it forbids together, one turn by its own part, and "
+        "what breaks it is too little to break the group; --at shows which."
+    )
 
 
 def _moments(plan: Plan, store: CoefficientStore, threads: int | None) -> HarmonicsMoments:

@@ -35,7 +35,7 @@ from orbistem.scan.ellipse import Ellipse, ellipse_matrix
 from orbistem.stream import Runner
 from orbistem.symmetry import POINT_GROUP
 from orbistem.symmetry.broken import Broken, BrokenOptions
-from orbistem.symmetry.which import which_operation
+from orbistem.symmetry.which import which_of_single, which_operation
 
 __all__ = ["Instrument", "Move", "check_instrument", "instrument_moves", "worth_checking"]
 
@@ -248,12 +248,14 @@ def check_instrument(
             entry["broken"] = int(flipped.sum())
         for one in findings:
             if one.of == "pattern":
-                which = which_of_pattern(
+                pattern = which_of_pattern(
                     one.place, there, store, seen.basis, totals=prepared.electrons, like=one.which
                 )
+                which = None if pattern is None else pattern[0]
             elif again is not None and again.expected is not None:
                 modes = modes_of(there, BrokenOptions())
-                which = which_operation(again, modes, one.place.rows, like=one.which)
+                judge = which_of_single if one.place.single else which_operation
+                which = judge(again, modes, one.place.rows, like=one.which)
             else:
                 which = None
             if which is not None:

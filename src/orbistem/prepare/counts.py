@@ -142,7 +142,10 @@ def _estimate(moments: MomentsResult, valid: Bools, options: CountsOptions) -> C
     if not line.rising:
         return _failed(Problem.NOT_LINEAR, counts, f"{points.name} against the mean is no rising line")
     gain = line.gain
-    if sd > 0.25 * gain:
+    dim_one = points.lowest == 0 and abs(line.dim - 1) <= options.snap
+    # a small detector has too few pixels to split: then the sd says only that it is not known
+    singles = moments.integers and dim_one and abs(gain - 1) <= options.snap
+    if sd > 0.25 * gain and not singles:
         return _failed(
             Problem.NOT_LINEAR, counts, f"{points.name} scatters about the line ({gain:.2g} +- {sd:.2g})"
         )
@@ -154,9 +157,8 @@ def _estimate(moments: MomentsResult, valid: Bools, options: CountsOptions) -> C
         why = f"the fluctuations of neighbouring pixels are the same (correlation {first:.2f})"
         return _failed(Problem.NOT_LINEAR, counts, why)
     why = f"slope of {points.name} over the mean: {gain:.4g} +- {sd:.2g} counts per electron"
-    near_one = abs(gain - 1) <= max(options.snap, 2 * sd) and sd < 0.15
     # Where the sample varies much, only the dimmest pixels show the counting.
-    dim_one = points.lowest == 0 and abs(line.dim - 1) <= options.snap
+    near_one = abs(gain - 1) <= max(options.snap, 2 * sd) and sd < 0.15
     hidden: tuple[str, ...] = ()
     curved = line.curve * float(points.mean.max()) > 0.5 * gain
     if moments.integers and (near_one or dim_one):

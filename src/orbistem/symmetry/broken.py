@@ -14,31 +14,23 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from orbistem.errors import OptionError, ShapeError
-from orbistem.symmetry.calibration import (
-    MaximumLaw,
-    chi_square_score,
-    discoveries,
-    normal_ranks,
-    standardise,
-)
+from orbistem.symmetry.calibration import MaximumLaw, discoveries
 from orbistem.symmetry.coarse import CoarseModes
 from orbistem.symmetry.expected import Expected, expect
 from orbistem.symmetry.lattice import expect_on_lattice, find_lattice
+from orbistem.symmetry.pooled_scores import law_of_maximum, pooled_scores
 from orbistem.symmetry.pooling import Layout, Pool, correlation_length
 
-__all__ = ["Broken", "BrokenOptions", "find_broken"]
+__all__ = ["MIN_PERIODS", "MIN_POSITIONS", "Broken", "BrokenOptions", "find_broken"]
 
-SMOOTH_ORDER = 2
 MIN_POSITIONS = 100
 """Below this many reference positions nothing can be called unusual."""
+MIN_PERIODS = 2.0
+"""Of which a scan that holds fewer shows no lattice: nothing in it repeats."""
 APART_WIDTHS = 3.0
-MIN_NOISE = 0.05
-DRAWS, DRAWN_AT_ONCE = 60_000, 5_000
 CLEANING_STEPS = 3
 LATTICE_FAVOUR = 0.1
 """So much more noise energy per mode may the lattice leave: a defect cannot deceive it."""
-CLEANING_SCORE = 3.0
-"""Positions above this score are no reference in the next round."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -97,6 +89,9 @@ class Broken:
         Standard deviations of the pooling, in the unit of the positions.
     expected
         Residuals and frames of the last round.
+    periods
+        How often the lattice that the scan suggests repeats in it; NaN where there is none. It is not used
+        below `MIN_PERIODS`.
     problem
         Why there are no scores, or None.
     laws
@@ -112,11 +107,21 @@ class Broken:
     reference: np.ndarray
     widths: tuple[float, ...]
     expected: Expected | None
+    periods: float = float("nan")
     problem: str | None = None
     laws: Mapping[tuple[bool, int], MaximumLaw] = field(default_factory=dict)
 
+    def carrier(self, row: int) -> tuple[str, float]:
+        """Which statistic carries the score of a position, and the width over which it was pooled."""
+        at = int(np.nanargmax(self.parts[row]))
+        name = self.names[at].rpartition(", width ")[0]
+        return name, self.widths[at * len(self.widths) // len(self.names)]
 
-TOO_FEW = "broken: too few reference positions to tell what is unusual; name a larger region with --reference"
+
+TOO_FEW = (
+    "broken: want at least {least} usable positions in the reference to tell what is unusual, got {found}; "
+    "name a larger one with --reference, or --reference all"
+)
 
 
 def find_broken(
@@ -168,11 +173,11 @@ def find_broken(
     widths = tuple(width * length for width in options.widths)
     trusted = reference & usable
     if trusted.sum() < MIN_POSITIONS:
-        return _nothing(n, options, widths)
+        return _nothing(n, options, widths, int(trusted.sum()))
     pools = [Pool(layout, width) for width in widths]
     known = dict(laws or {})
     for last in [False] * (CLEANING_STEPS - 1) + [True]:
-        expected = _expectation(
+        expected, periods = _expectation(
             values,
             modes,
             rings,
@@ -187,17 +192,19 @@ def find_broken(
         turns = angle is not None and expected.from_own_pattern
         key = (turns, len(modes.order))
         if key not in known:
-            known[key] = _law_of_maximum(modes, widths, turns=turns, rng=rng)
-        scores = _scores(expected, rings, modes, pools, trusted, turns=turns)
+            known[key] = law_of_maximum(modes, widths, turns=turns, rng=rng)
+        scores = pooled_scores(expected, rings, modes, pools, trusted, turns=turns)
         parts = np.stack(list(scores.values()), axis=1)
         parts[~usable] = np.nan
         score = known[key].score(parts.max(axis=1))
         if not last:
-            smaller = reference & usable & ~(score > CLEANING_SCORE)
+            # discoveries only: to leave out what merely stands high in noise would raise it further
+            smaller = reference & usable & ~discoveries(score, rate=options.rate)[0]
             trusted = smaller if smaller.sum() >= MIN_POSITIONS else trusted
-    found, threshold = discoveries(score, rate=options.rate)
+    single = score.astype(np.float32)  # as stored, so that whoever compares finds the same positions
+    found, threshold = discoveries(single, rate=options.rate)
     return Broken(
-        score=score.astype(np.float32),
+        score=single,
         found=found,
         threshold=threshold,
         rate=options.rate,
@@ -206,6 +213,7 @@ def find_broken(
         reference=trusted,
         widths=widths,
         expected=expected,
+        periods=periods,
         laws=known,
     )
 
@@ -221,10 +229,16 @@ def _expectation(
     layout: Layout,
     widths: tuple[float, ...],
     neighbours: int,
-) -> Expected:
-    """On the lattice where there is one that leaves no more than positions of equal latents do."""
+) -> tuple[Expected, float]:
+    """On the lattice where there is one that leaves no more than positions of equal latents do.
+
+    Also how many periods of it the scan holds; of fewer than two it cannot say what repeats.
+    """
     freedoms = float(modes.freedoms.sum())
     lattice = find_lattice(values, layout, trusted, noise=freedoms, freedoms=freedoms)
+    periods = float("nan") if lattice is None else lattice.periods
+    if lattice is not None and periods < MIN_PERIODS:
+        lattice = None
     found = []
     if lattice is not None:
         found.append(
@@ -246,7 +260,8 @@ def _expectation(
                 neighbours=neighbours,
             )
         )
-    return min(found, key=lambda one: _left(one, trusted) - (0 if one.from_own_pattern else LATTICE_FAVOUR))
+    best = min(found, key=lambda one: _left(one, trusted) - (0 if one.from_own_pattern else LATTICE_FAVOUR))
+    return best, periods
 
 
 def _left(expected: Expected, trusted: np.ndarray) -> float:
@@ -260,128 +275,7 @@ def _alike_over(values: np.ndarray, modes: CoarseModes, layout: Layout) -> float
     return correlation_length(centred, layout, noise=float(modes.freedoms.sum()))
 
 
-def _scores(
-    expected: Expected,
-    rings: np.ndarray,
-    modes: CoarseModes,
-    pools: list[Pool],
-    trusted: np.ndarray,
-    *,
-    turns: bool,
-) -> dict[str, np.ndarray]:
-    """Standard-normal scores (n,) by name and width: those of `_names`."""
-    n = len(expected.residual)
-    freedom = modes.freedoms.astype(np.float64)
-    variance = modes.variance(expected.rings, n)
-    of_residual = variance * np.maximum(1 + expected.spread, MIN_NOISE)[:, None]
-    detector = expected.residual * expected.phase.conj()
-    energy = np.sum(np.abs(expected.residual) ** 2, axis=1)
-    energy_mean, energy_variance = of_residual @ freedom, 2 * (of_residual**2 @ freedom)
-    # by rank: with few electrons a sum of squares has tails far heavier than those of chi-square
-    single = normal_ranks((energy - energy_mean) / np.sqrt(energy_variance), trusted)
-    mass, mass_variance, crystal = _mass(expected, rings, modes, trusted)
-    found: dict[str, np.ndarray] = {}
-    for pool in pools:
-        left = 1 - expected.taken(pool)
-        noise = pool.variance(variance) * left[:, None]
-        own, turned = pool.mean(expected.residual), pool.mean(detector)
-        spread = pool.variance(mass_variance[:, None])[:, 0] * left + pool.left_over(crystal[:, None])[:, 0]
-        raw = {
-            "smooth": _sum_of_squares(turned, noise, freedom, modes.order <= SMOOTH_ORDER),
-            "own frame": _sum_of_squares(own, noise, freedom, modes.order > 0),
-            "detector frame": _sum_of_squares(turned, noise, freedom, modes.order > 0),
-            "centre of mass": _square(turned @ modes.shift, noise @ modes.shift**2),
-            "single patterns": pool.mean(single[:, None])[:, 0] * np.sqrt(pool.effective),
-            "dark field": pool.mean(mass[:, None])[:, 0] / np.sqrt(spread),
-        }
-        if not turns:
-            del raw["own frame"]
-        independent = float(trusted.sum()) / float(np.median(pool.effective))
-        fair = {name: standardise(score, trusted, independent=independent) for name, score in raw.items()}
-        for name, score in _both_ways(fair).items():
-            found[f"{name}, width {pool.width:.3g}"] = score
-    return found
-
-
-def _both_ways(scores: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Signed scores both ways; a change of mass tells in two of them, together sooner than in each."""
-    found = {name: score for name, score in scores.items() if name not in ("single patterns", "dark field")}
-    for way, sign in (("more", 1), ("less", -1)):
-        found[f"single patterns, {way}"] = sign * scores["single patterns"]
-        found[f"dark field, {way}"] = sign * scores["dark field"]
-        found[f"smooth and dark field, {way}"] = (scores["smooth"] + sign * scores["dark field"]) / np.sqrt(2)
-    return found
-
-
-def _mass(
-    expected: Expected, rings: np.ndarray, modes: CoarseModes, trusted: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Dark field minus the expected one, its noise, and what a crystal adds to it: (n,) each."""
-    dark = modes.mass[-1]
-    variance = modes.mass_variance(expected.rings, len(rings))[:, -1]
-    mass, crystal = rings @ dark, expected.rings @ dark
-    if not expected.from_own_pattern:
-        return mass - crystal, variance, np.zeros_like(mass)
-    return (
-        mass - mass[trusted].mean(),
-        variance,
-        np.where(trusted, crystal - crystal[trusted].mean(), 0),
-    )
-
-
-def _law_of_maximum(
-    modes: CoarseModes, widths: tuple[float, ...], *, turns: bool, rng: np.random.Generator
-) -> MaximumLaw:
-    """Draw what pooled noise gives at one position: the same sums, over all widths together."""
-    freedom = modes.freedoms.astype(np.float64)
-    size = np.asarray(widths)
-    alike = 2 * np.outer(size, size) / (size[:, None] ** 2 + size**2)  # of averages over Gaussians
-    root = np.linalg.cholesky(alike + 1e-9 * np.eye(len(size)))
-    overlap = modes.mass_overlap[-1]
-    rest = np.sqrt(max(1 - float(overlap @ overlap), 0.0))
-    smooth, wave = modes.order <= SMOOTH_ORDER, modes.order > 0
-
-    def square_score(drawn: np.ndarray, use: np.ndarray) -> np.ndarray:
-        weight = freedom[use]
-        return chi_square_score(
-            drawn[:, :, use].sum(axis=2), np.array(weight.sum()), np.array(2 * weight.sum())
-        )
-
-    largest = []
-    for _ in range(DRAWS // DRAWN_AT_ONCE):
-        shape = (DRAWN_AT_ONCE, len(size), len(freedom))
-        real = np.einsum("vw,nwq->nvq", root, rng.standard_normal(shape))
-        imaginary = np.einsum("vw,nwq->nvq", root, rng.standard_normal(shape))
-        squares = real**2 + np.where(wave, imaginary**2, 0)
-        other = rng.standard_normal((2, DRAWN_AT_ONCE, len(size))) @ root.T
-        scores = {
-            "smooth": square_score(squares, smooth),
-            "detector frame": square_score(squares, wave),
-            "centre of mass": _square(real @ modes.shift + 1j * (imaginary @ modes.shift), np.ones(1)),
-            "single patterns": other[0],
-            "dark field": real @ overlap + rest * other[1],
-        }
-        if turns:
-            apart = np.einsum("vw,nwq->nvq", root, rng.standard_normal(shape)) ** 2
-            apart += np.einsum("vw,nwq->nvq", root, rng.standard_normal(shape)) ** 2
-            scores["own frame"] = square_score(apart, wave)
-        largest.append(np.max([score.max(axis=1) for score in _both_ways(scores).values()], axis=0))
-    return MaximumLaw(drawn=np.concatenate(largest))
-
-
-def _sum_of_squares(
-    pooled: np.ndarray, noise: np.ndarray, freedom: np.ndarray, use: np.ndarray
-) -> np.ndarray:
-    size = (np.abs(pooled[:, use]) ** 2).sum(axis=1)
-    return chi_square_score(size, noise[:, use] @ freedom[use], 2 * (noise[:, use] ** 2 @ freedom[use]))
-
-
-def _square(pooled: np.ndarray, noise: np.ndarray) -> np.ndarray:
-    """Score of the size of one complex number; its noise is per real degree of freedom."""
-    return chi_square_score(np.abs(pooled) ** 2, 2 * noise, 4 * noise**2)
-
-
-def _nothing(n: int, options: BrokenOptions, widths: tuple[float, ...]) -> Broken:
+def _nothing(n: int, options: BrokenOptions, widths: tuple[float, ...], trusted: int) -> Broken:
     return Broken(
         score=np.full(n, np.nan, np.float32),
         found=np.zeros(n, bool),
@@ -392,5 +286,5 @@ def _nothing(n: int, options: BrokenOptions, widths: tuple[float, ...]) -> Broke
         reference=np.zeros(n, bool),
         widths=widths,
         expected=None,
-        problem=TOO_FEW,
+        problem=TOO_FEW.format(least=MIN_POSITIONS, found=trusted),
     )

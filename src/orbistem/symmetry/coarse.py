@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from orbistem.errors import ShapeError
+from orbistem.symmetry.few_counts import ElectronCumulants
 
 __all__ = ["CoarseModes", "coarse_modes"]
 
@@ -44,6 +45,8 @@ class CoarseModes:
         (2, mode): correlation of their noise with that of each mode; 0 for orders above 0.
     shift
         (mode,): weights of the modes of order 1 that follow the centre of mass, of unit length; 0 for others.
+    cumulants
+        What few electrons add to Gaussian noise; None where noise does not follow the counts.
     """
 
     order: np.ndarray
@@ -54,6 +57,7 @@ class CoarseModes:
     mass_share: np.ndarray
     mass_overlap: np.ndarray
     shift: np.ndarray
+    cumulants: ElectronCumulants | None = None
 
     @property
     def freedoms(self) -> np.ndarray:

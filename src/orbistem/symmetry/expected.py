@@ -17,7 +17,8 @@ from orbistem.symmetry.pooling import Layout, Pool
 __all__ = ["Expected", "expect"]
 
 STATIC_STEPS = 3
-MAX_TAKEN = 0.5
+LEAST_LEFT = 0.05
+"""Of the noise of a pool: what a fit takes beyond is not known any more."""
 CHUNK = 2048
 RIDGE = 1e-2
 EDGE_WEIGHT = 1e-3
@@ -38,11 +39,14 @@ class Expected:
     spread
         (n,) noise that the expectation adds to one pattern's, over the latter; negative where a pattern took
         part in its own expectation.
-    waves, wave_covariance
-        (n, wave) and (wave, wave): where the expectation is a fit of waves to all positions; else None.
+    waves, wave_covariance, fitted
+        (n, wave), (wave, wave) and (n,) bool: where the expectation is a fit of waves (a mean: one wave) to
+        the positions `fitted`; else None.
     from_own_pattern
         Whether each position's own pattern said which site it is: then less or more scattering can pass for
         another site.
+    of_one_mean
+        Whether that is the same for all positions: the mean of the reference.
     """
 
     residual: np.ndarray
@@ -50,16 +54,24 @@ class Expected:
     rings: np.ndarray
     spread: np.ndarray
     from_own_pattern: bool
+    of_one_mean: bool = False
     waves: np.ndarray | None = None
     wave_covariance: np.ndarray | None = None
+    fitted: np.ndarray | None = None
 
-    def taken(self, pool: Pool) -> np.ndarray:
-        """Share of the noise of a pooled residual that the expectation has taken away, (n,)."""
-        if self.waves is None or self.wave_covariance is None:
-            return np.zeros(len(self.residual))
+    def left(self, pool: Pool) -> np.ndarray:
+        """Noise of a pooled residual over that of the pooled pattern, (n,).
+
+        With p the weights of the pool, W the waves and C their covariance, the pooled residual
+        p·(e − W C W₊ᴴ e), W₊ the waves on the fitted positions only, has the variance
+        |p|² − 2 Re(pW C (pW₊)ᴴ) + pW C (pW)ᴴ.
+        """
+        if self.waves is None or self.wave_covariance is None or self.fitted is None:
+            return np.ones(len(self.residual))
         pooled = pool.mean(self.waves)
-        took = np.einsum("nw,wv,nv->n", pooled, self.wave_covariance, pooled.conj(), optimize=True).real
-        return np.asarray(np.clip(took * pool.effective, 0, MAX_TAKEN))
+        of_fit = 2 * pool.mean(self.waves * self.fitted[:, None]) - pooled
+        took = np.einsum("nw,wv,nv->n", pooled, self.wave_covariance, of_fit.conj(), optimize=True).real
+        return np.asarray(np.maximum(1 - took * pool.effective, LEAST_LEFT))
 
 
 def expect(
@@ -112,12 +124,17 @@ def expect(
         static = np.where(turning, left[trusted].mean(axis=0), 0)
     own = np.where(good[:, None], (values - static) * phase, 0)
     residual = np.where(good[:, None], own - weights.apply(own), 0).astype(np.complex64)
+    one_mean = weights.same is not None and angle is None
     return Expected(
         residual=residual,
         phase=phase,
         rings=weights.apply(np.where(good[:, None], rings, 0)),
         spread=weights.spread,
         from_own_pattern=True,
+        of_one_mean=weights.same is not None,
+        waves=np.ones((n, 1)) if one_mean else None,
+        wave_covariance=np.full((1, 1), 1 / max(int(trusted.sum()), 1)) if one_mean else None,
+        fitted=trusted if one_mean else None,
     )
 
 

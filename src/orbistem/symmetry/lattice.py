@@ -59,10 +59,14 @@ class Lattice:
         (2, 2) rows g1 and g2, (y, x), cycles per scan step.
     waves
         (wave, 2) integer multiples of them; the first is (0, 0).
+    periods
+        How often the lattice repeats within the scan in the direction where it does so least; 1 where what
+        changes once over the scan holds more than the lattice, as in a scan of a single cell.
     """
 
     reciprocal: np.ndarray
     waves: np.ndarray
+    periods: float = float("inf")
 
     def design(self, grid_shape: tuple[int, int]) -> np.ndarray:
         """Waves at all positions, (n, wave) complex."""
@@ -122,7 +126,12 @@ def find_lattice(
     keep |= ~np.any(waves, axis=1)
     if keep.sum() < 3:
         return None
-    return Lattice(reciprocal=refined, waves=waves[keep])
+    fitted = lattice.design(shape) @ amplitude
+    return Lattice(
+        reciprocal=refined,
+        waves=waves[keep],
+        periods=_periods(refined, fitted, inside, shape, trusted, noise=noise),
+    )
 
 
 def expect_on_lattice(
@@ -155,6 +164,7 @@ def expect_on_lattice(
         from_own_pattern=False,
         waves=design,
         wave_covariance=covariance,
+        fitted=trusted,
     )
 
 
@@ -316,6 +326,27 @@ def _of_larger_cell(
         if min(common) > best:
             best, found = min(common), fine
     return found
+
+
+def _periods(
+    basis: np.ndarray,
+    fitted: np.ndarray,
+    inside: np.ndarray,
+    shape: tuple[int, int],
+    trusted: np.ndarray,
+    *,
+    noise: float,
+) -> float:
+    """See `Lattice.periods`; `fitted` is what the waves of the lattice make of `inside`."""
+    size = np.asarray(shape, float)
+    once = np.array([(a, b) for a in (-1, 0, 1) for b in (-1, 0, 1) if (a, b) != (0, 0)])
+    slow = _design(once / size, shape)
+    amplitude, _ = _solve(slow, inside - fitted, trusted)
+    energy = [float(np.sum(np.abs(part[trusted]) ** 2)) for part in (slow @ amplitude, fitted)]
+    if energy[0] - len(once) * noise > energy[1]:
+        return 1.0
+    reduced = _reduced(basis * size, np.ones(2))  # cycles over the scan
+    return float(np.linalg.norm(basis * size if reduced is None else reduced, axis=1).min())
 
 
 def _multiples(basis: np.ndarray, shape: tuple[int, int]) -> np.ndarray:

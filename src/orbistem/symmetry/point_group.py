@@ -126,7 +126,19 @@ def _maps(components: Components) -> tuple[np.ndarray, ...]:
     found = point_group(components)
     code = np.where(np.isfinite(components.values).all(axis=1), found.code, np.nan)
     turns = [POINT_GROUPS.index(PointGroup.from_name(f"C{n}")) for n in FOLDS]
-    return code, found.p, found.p_all[:, turns]
+    return code, found.p, with_powers(found.p_all[:, turns])
+
+
+def with_powers(p: np.ndarray) -> np.ndarray:
+    """P values (n, fold) of turns, for a turn and its powers: two quarter turns make the half-turn.
+
+    The smallest of them times their number (Bonferroni), so that no turn is kept whose power is refuted.
+    """
+    found = np.empty_like(p)
+    for i, n in enumerate(FOLDS):
+        powers = [j for j, d in enumerate(FOLDS) if n % d == 0]
+        found[:, i] = np.minimum(len(powers) * p[:, powers].min(axis=1), 1.0)
+    return found
 
 
 POINT_GROUP = Descriptor(
@@ -147,7 +159,8 @@ POINT_GROUP = Descriptor(
         ),
         Variable(
             name="n_fold_p",
-            long_name="probability that noise alone breaks a turn by 360°/order as much as the pattern does",
+            long_name="probability that noise alone breaks a turn by 360°/order, or a power of it, as much "
+            "as the pattern does",
             dim="order",
             labels=FOLDS,
         ),

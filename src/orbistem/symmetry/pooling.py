@@ -82,21 +82,26 @@ class Pool:
     def __init__(self, layout: Layout, width: float) -> None:
         self.layout, self.width = layout, width
         if layout.grid_shape is None:
-            matrix = _gaussian_matrix(layout, width)
-            self._kernels: tuple[Any, ...] = (matrix,)
-            self._squared: tuple[Any, ...] = (matrix.multiply(matrix).tocsr(),)
+            self._kernels: tuple[Any, ...] = (_gaussian_matrix(layout, width),)
         else:
             kernels = tuple(
                 _mirrored_gaussian(n, width / step)
                 for n, step in zip(layout.grid_shape, layout.steps, strict=True)
             )
             self._kernels = kernels
-            self._squared = tuple(kernel**2 for kernel in kernels)
+        self._squared = self._powers(2)
         weight = layout.usable.astype(np.float64)[:, None]
-        self._total = np.maximum(self._smooth(weight, self._kernels), np.finfo(float).tiny)
-        squares = np.maximum(self._smooth(weight, self._squared)[:, 0], np.finfo(float).tiny)
-        self.effective: np.ndarray = self._total[:, 0] ** 2 / squares
+        total, squares, cubes, fourths = (
+            np.maximum(self._smooth(weight, self._powers(power)), np.finfo(float).tiny)[:, 0]
+            for power in (1, 2, 3, 4)
+        )
+        self._total = total[:, None]
+        self.effective: np.ndarray = total**2 / squares
         """How many independent positions the average is worth, (n,)."""
+        self.skewness: np.ndarray = cubes / squares**1.5
+        """Of the average over that of one position, (n,)."""
+        self.kurtosis: np.ndarray = fourths / squares**2
+        """The same of the excess kurtosis."""
 
     def mean(self, values: np.ndarray) -> np.ndarray:
         """Averages (n, q) of values (n, q), real or complex; unusable rows do not count."""
@@ -123,6 +128,12 @@ class Pool:
         through_y, through_x = (np.abs(np.fft.fft(kernel, axis=1)) ** 2 for kernel in self._kernels)
         seen = np.einsum("yk,kxq->yxq", through_y, np.einsum("xl,klq->kxq", through_x, power))
         return np.asarray(seen.reshape(clean.shape) / max(share, 1e-12))
+
+    def _powers(self, power: int) -> tuple[Any, ...]:
+        """The weights to some power."""
+        if self.layout.grid_shape is None:
+            return (self._kernels[0].power(power),)
+        return tuple(kernel**power for kernel in self._kernels)
 
     def _smooth(self, values: np.ndarray, kernels: tuple[Any, ...]) -> np.ndarray:
         if self.layout.grid_shape is None:

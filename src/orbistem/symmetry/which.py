@@ -13,7 +13,7 @@ least and on those that any point group of the plane could have beside it, every
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -21,7 +21,7 @@ from orbistem.errors import OptionError
 from orbistem.groups import Operation
 from orbistem.harmonics.rotation import mirror, turn
 from orbistem.symmetry.broken import Broken
-from orbistem.symmetry.calibration import chi_square_score
+from orbistem.symmetry.calibration import chi_square_score, normal_ranks
 from orbistem.symmetry.coarse import CoarseModes
 from orbistem.symmetry.components import Components
 from orbistem.symmetry.energy_tests import EnergyTests
@@ -35,13 +35,16 @@ __all__ = [
     "Carrier",
     "Which",
     "fine_values",
+    "fold_of",
     "moved",
     "pattern_operations",
+    "which_of_single",
     "which_operation",
 ]
 
 MIRROR_AXES = 12
 """Mirrors are tried at this many axes over half a turn."""
+P_FLOOR = 1e-300
 BROKEN_SCORE = 3.09
 """An operation counts as broken from this score on: noise alone reaches it once in a thousand."""
 
@@ -77,6 +80,13 @@ class BrokenOperation:
     carrier: Carrier
     correlation: float = float("nan")
     correlation_sd: float = float("nan")
+
+    @property
+    def p(self) -> float:
+        """Probability that noise alone breaks it as much, one look."""
+        from scipy.special import ndtr
+
+        return float(max(ndtr(-self.score), P_FLOOR))
 
     @property
     def broken(self) -> bool:
@@ -165,11 +175,81 @@ def which_operation(
             BrokenOperation(
                 name=name,
                 operation=operation,
-                score=_score_of_parts(part, freedom, noise),
+                score=_score_of_parts(part, freedom, noise, _few_counts(modes, len(rows))),
                 carrier=_carrier(part, freedom, noise, modes),
             )
         )
-    return _which(operations, difference, noise, modes)
+    return _which(_with_powers(operations), difference, noise, modes)
+
+
+def which_of_single(
+    broken: Broken, modes: CoarseModes, region: np.ndarray, *, like: Which | None = None
+) -> Which:
+    """Judge the operations on the residuals of single patterns, which differ each in its own way.
+
+    What is broken adds up as energy, not as amplitude: per position the energy that an operation forbids, in
+    units of its noise, is ranked among that of the reference (`normal_ranks`), and ranks of the region are
+    added. The difference shown is the strongest principal component of the residuals.
+
+    Parameters
+    ----------
+    broken, modes, region, like
+        As for `which_operation`.
+    """
+    rows = np.flatnonzero(region) if region.dtype == np.bool_ else np.asarray(region)
+    rows = rows[np.isfinite(broken.score[rows])]
+    if broken.expected is None or not len(rows):
+        raise OptionError("region: want positions that have a score, got none; choose others")
+    expected = broken.expected
+    every = expected.residual * expected.phase.conj()
+    variance = modes.variance(expected.rings, len(every))
+    scaled = every / np.sqrt(variance)
+    if like is None:
+        orders = np.unique(modes.order[modes.order > 0])
+        squares = np.stack([np.sum(scaled[rows][:, modes.order == m] ** 2) for m in orders])
+        named = _operations(float(best_line(squares[None], orders)[0][0]))
+    else:
+        named = [(one.name, one.operation) for one in like.operations]
+
+    def above(energy: np.ndarray) -> float:
+        ranks = normal_ranks(energy, broken.reference)[rows]
+        return float(ranks.sum() / np.sqrt(len(rows)))
+
+    rings = _rings(modes)
+
+    def carrier(part: np.ndarray, freedom: np.ndarray) -> Carrier:
+        z = np.array([above(one) if some else -np.inf for one, some in zip(part.T, freedom, strict=True)])
+        at = int(np.argmax(z))
+        return Carrier(order=int(modes.order[at]), ring=float(rings[at]), z=float(max(z[at], 0.0)))
+
+    operations = []
+    for name, operation in named:
+        part, freedom = _broken_part(scaled, modes.order, operation)
+        operations.append(
+            BrokenOperation(
+                name=name,
+                operation=operation,
+                score=above(part.sum(axis=1)),
+                carrier=carrier(part, freedom),
+            )
+        )
+    noise = variance[rows].mean(axis=0)
+    strongest = _principal(scaled[rows], modes.order) * np.sqrt(noise)
+    found = _which(_with_powers(operations), strongest, noise, modes)
+    return replace(found, energy=np.array([max(above(one), 0.0) ** 2 for one in (np.abs(scaled) ** 2).T]))
+
+
+def _principal(values: np.ndarray, order: np.ndarray) -> np.ndarray:
+    """Strongest principal component (mode,) of real patterns in modes (n, mode), with its rms amplitude."""
+    waves = order > 0
+    real = np.concatenate([values.real, values.imag[:, waves]], axis=1)
+    size, axes = np.linalg.eigh(real.T @ real / len(real))
+    axis = axes[:, -1] * np.sqrt(size[-1])
+    if (real @ axis).sum() < 0:
+        axis = -axis
+    found: np.ndarray = axis[: len(order)].astype(complex)
+    found[waves] += 1j * axis[len(order) :]
+    return found
 
 
 def pattern_operations(
@@ -204,7 +284,7 @@ def pattern_operations(
         if operation.mirror:
             p = tests.mirror(np.array([operation.angle_rad / 2]))
         else:
-            p = tests.turn(round(2 * np.pi / operation.angle_rad))
+            p = tests.turn(fold_of(operation))
         operations.append(
             BrokenOperation(
                 name=name,
@@ -215,7 +295,30 @@ def pattern_operations(
                 carrier=_carrier(*_broken_part(difference, modes.order, operation), noise, modes),
             )
         )
-    return _which(operations, np.where(modes.order > 0, difference, 0), noise, modes)
+    return _which(_with_powers(operations), np.where(modes.order > 0, difference, 0), noise, modes)
+
+
+def fold_of(operation: Operation) -> int:
+    """Return n of a turn by 2π/n."""
+    return round(2 * np.pi / operation.angle_rad)
+
+
+def _with_powers(operations: list[BrokenOperation]) -> list[BrokenOperation]:
+    """A turn is kept only where its powers are: two quarter turns make the half-turn.
+
+    Its p value becomes the smallest of them times their number (Bonferroni), with what carries that one.
+    """
+    turns = {fold_of(one.operation): one for one in operations if not one.operation.mirror}
+    found = []
+    for one in operations:
+        fold = 1 if one.operation.mirror else fold_of(one.operation)
+        powers = [turns[d] for d in turns if fold % d == 0]
+        if len(powers) > 1:
+            worst = max(powers, key=lambda power: power.score)
+            p = min(len(powers) * worst.p, 1 - 1e-16)
+            one = replace(one, score=_score(p), carrier=worst.carrier)
+        found.append(one)
+    return found
 
 
 def moved(values: np.ndarray, order: np.ndarray, operation: Operation) -> np.ndarray:
@@ -283,16 +386,31 @@ def _which(
     )
 
 
-def _score_of_parts(part: np.ndarray, freedom: np.ndarray, noise: np.ndarray) -> float:
-    """Standard-normal score of parts of a difference: of their sum, or of the largest, for two looks."""
+def _few_counts(modes: CoarseModes, n: int) -> np.ndarray:
+    """Fourth cumulants (mode, mode) of the mean of n patterns, over the squares of its noise."""
+    n_modes = len(modes.order)
+    fourth = np.zeros((n_modes, n_modes)) if modes.cumulants is None else modes.cumulants.fourth
+    return np.asarray(fourth / n)
+
+
+def _score_of_parts(part: np.ndarray, freedom: np.ndarray, noise: np.ndarray, few: np.ndarray) -> float:
+    """Standard-normal score of parts of a difference: of their sum, or of the largest, for two looks.
+
+    `few` are the fourth cumulants of all modes in units of their noise: what few electrons add to the
+    variance.
+    """
     from scipy.special import gammaincc, ndtr
 
     left = freedom > 0
     if not left.any():
         return 0.0
-    mean, spread = noise[left] @ freedom[left], 2 * (noise[left] ** 2 @ freedom[left])
+    some, size = freedom[left], noise[left]
+    share = size * some / 2  # of an order above 0 a turn reads both parts, a mirror one of them
+    more = few[np.ix_(left, left)] * np.outer(share, share)
+    mean, spread = size @ some, 2 * (size**2 @ some) + more.sum()
     together = chi_square_score(np.array(part[left].sum()), np.array(mean), np.array(spread))
-    alone = np.min(gammaincc(freedom[left] / 2, part[left] / (2 * noise[left])))
+    one = 2 * size**2 * some + np.diag(more)  # each mode is taken for a chi-square of this variance
+    alone = np.min(gammaincc((size * some) ** 2 / one, part[left] * size * some / one))
     return _score(_of_several(min(float(ndtr(-together)), _of_several(float(alone), int(left.sum()))), 2))
 
 
@@ -304,4 +422,4 @@ def _of_several(p: float, n: int) -> float:
 def _score(p: float) -> float:
     from scipy.special import ndtri
 
-    return float(-ndtri(np.clip(p, 1e-300, 1 - 1e-16)))
+    return float(-ndtri(np.clip(p, P_FLOOR, 1 - 1e-16)))
