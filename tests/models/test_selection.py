@@ -82,6 +82,15 @@ def test_latents_are_added_as_long_as_evidence_pays_for_them(fits):
     assert len(report.words) == 3
 
 
+@pytest.mark.parametrize(("loss", "kept", "tried_out"), [(1.0, 3, [3, 4, 2]), (0.0, 2, [3, 4, 2, 1])])
+def test_a_latent_is_dropped_where_evidence_does_not_pay_for_it(fits, loss, kept, tried_out):
+    fit, tried = fits({("SO2", 2): -loss, ("SO2", 1): -5.0})
+    model, report = chosen(fit, latent_dim=0)
+    assert model.latent_dim == kept
+    assert [one[1] for one in tried] == tried_out
+    assert report.words[-1].endswith("taken")
+
+
 def test_no_latent_is_added_to_one_that_is_not_in_use(fits):
     fit, tried = fits({("SO2", 4): 1.0}, dead=(3,))
     assert chosen(fit, latent_dim=0)[0].latent_dim == 3
@@ -92,7 +101,7 @@ def test_latents_are_added_to_the_group_that_was_chosen(fits):
     fit, tried = fits({("O2", 3): 1.0, ("O2", 4): 0.5})
     model, _ = chosen(fit, "auto", 0)
     assert (model.group, model.latent_dim) == ("O2", 3)
-    assert [one[:2] for one in tried] == [("SO2", 3), ("O2", 3), ("O2", 4)]
+    assert [one[:2] for one in tried] == [("SO2", 3), ("O2", 3), ("O2", 4), ("O2", 2)]
 
 
 def test_noise_of_the_difference_counts_not_that_of_the_patterns():

@@ -40,7 +40,8 @@ class OrbitOptions:
     Parameters
     ----------
     latent_dim
-        Number of latents; 0: three, and up to five where held-out evidence pays for them.
+        Number of latents; 0: three, up to five where held-out evidence pays for them, fewer where it does not
+        pay for three.
     encoder_width, encoder_depth
         Channels of the encoder, and its pointwise layers after the first.
     decoder_width, decoder_depth

@@ -3,7 +3,8 @@
 Each candidate is fitted as any fit is, on the same patterns, and judged by the evidence of the same held-out
 patterns after refinement. One with more freedom (mirror images are the same site; a further latent) is taken
 only where its evidence is higher by more than one standard error of the mean difference. First the group,
-with the given or usual number of latents; then one latent more at a time, as long as all are in use.
+with the given or usual number of latents; then one latent more at a time, as long as all are in use; where
+none is added, one less at a time, as long as none is missed.
 """
 
 from __future__ import annotations
@@ -62,7 +63,10 @@ def fit_selected(
         other = attempt("O2", n or USUAL_LATENTS)
         best = _compare(best, other, "taking mirror images for the same site", words)
     if not n:
-        best = _more_latents(best, attempt, words)
+        usual = best
+        best = _more_latents(usual, attempt, words)
+        if best is usual:
+            best = _fewer_latents(usual, attempt, words)
     report = replace(best.fitted.report, words=(*best.fitted.report.words, *words))
     return best.fitted.model, report
 
@@ -77,6 +81,16 @@ def _more_latents(best: _Tried, attempt: Callable[[str, int], _Tried], words: li
     while best.fitted.model.active.all() and best.fitted.model.latent_dim < MOST_LATENTS:
         n = best.fitted.model.latent_dim + 1
         last, best = best, _compare(best, attempt(best.fitted.model.group, n), f"{n} latents", words)
+        if best is last:
+            break
+    return best
+
+
+def _fewer_latents(best: _Tried, attempt: Callable[[str, int], _Tried], words: list[str]) -> _Tried:
+    """A latent too many fits the noise of faint patterns; one that is not in use does not, and may stay."""
+    while best.fitted.model.active.all() and best.fitted.model.latent_dim > 1:
+        n = best.fitted.model.latent_dim
+        last, best = best, _compare(attempt(best.fitted.model.group, n - 1), best, f"{n} latents", words)
         if best is last:
             break
     return best
