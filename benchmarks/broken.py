@@ -1,11 +1,13 @@
 """Find defects that change the mass and one that does not, and judge the scores of a perfect crystal.
 
-    python benchmarks/broken.py [--dose 1e5,3e4,1e4] [--draws 20] [--seed 0] [--keep DIR] [--only roc|perfect]
+    python benchmarks/broken.py [--dose 1e5,3e4,1e4] [--draws 20] [--seed 0] [--keep DIR]
+                                [--only roc|perfect|null]
 
 Area under the ROC curve for "within 2 Å of the defect" against "beyond 4 Å": vacancy, threefold silicon and
 Stone-Wales defect in graphene, 64 × 64 positions, beside other methods, each with the pooling that suits it
-best, and beside the limit (a filter that knows crystal and defect). Then `broken` on a perfect crystal. No
-network is trained: what is expected comes from the lattice. Exit status 1 where a figure falls short.
+best, and beside the limit (a filter that knows crystal and defect). Then `broken` on a perfect crystal, and
+on small scans (16 × 16 patterns of 32 px) of few electrons in which nothing is broken. No network is trained:
+what is expected comes from the lattice. Exit status 1 where a figure falls short.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ import numpy as np
 from machine import describe
 from requirements_table import Sense, Table
 from scipy.ndimage import gaussian_filter
-from scipy.stats import kstest
+from scipy.stats import beta, kstest
 from sklearn.metrics import roc_auc_score
 
 import orbistem
@@ -44,6 +46,7 @@ CENTRE = (PX - 1) / 2
 DARK_FROM_PX = 20.0  # the bright disc ends at 17
 COMPONENTS = 10
 NEIGHBOURS = 80
+NULL_DRAWS = {20.0: 100, 1000.0: 60}
 APART_STEPS = 3.0  # times the widest pooling, between positions that count as independent
 
 
@@ -197,6 +200,36 @@ def perfect_crystal(draws: int, seed: int, keep: Path, table: Table) -> None:
         table.line("Kolmogorov-Smirnov p of all draws together", kstest(every, "norm").pvalue)
 
 
+def null_counts(kind: str, dose: float, rng: np.random.Generator) -> np.ndarray:
+    """(256, 32, 32) of a disk, of threefold patterns turned at random, or of a small crystal."""
+    y, x = np.indices((32, 32)) - 15.5
+    radius, azimuth = np.hypot(y, x), np.arctan2(y, x)
+    disk = 1 / (1 + np.exp((radius - 9) / 0.5)) + 0.01
+    disk, inside = disk / disk.sum(), np.clip(radius / 9, 0, 1)
+    down, right = (at.reshape(-1, 1, 1) for at in np.divmod(np.arange(256), 16))
+    if kind == "turned":
+        turn = rng.uniform(0, 2 * np.pi, (256, 1, 1))
+        disk = disk * (1 + 0.5 * np.cos(3 * (azimuth - turn)) * inside**2)
+    elif kind == "crystal":
+        across = np.cos(azimuth) * np.cos(2 * np.pi * right / 6)
+        disk = disk * (1 + 0.3 * inside * (across + np.sin(azimuth) * np.cos(2 * np.pi * down / 6)))
+    return rng.poisson(np.broadcast_to(dose * disk, (256, 32, 32)))
+
+
+def null_scans(seed: int, table: Table) -> None:
+    """Share of scans with a discovery where there is nothing to discover."""
+    for dose, draws in NULL_DRAWS.items():
+        table.head(f"nothing broken, {dose:.0f} electrons per pattern: scans with a discovery, of {draws}")
+        for kind in ("disk", "turned", "crystal"):
+            rngs = [np.random.default_rng([seed, draw]) for draw in range(draws)]
+            n = sum(
+                bool(find(null_counts(kind, dose, rng), (1.0, 1.0), draw, grid=(16, 16)).found.any())
+                for draw, rng in enumerate(rngs)
+            )
+            low = float(beta.ppf(0.005, n, draws - n + 1)) if n else 0.0
+            table.line(f"{kind}, {n}: lower end of the 99 % interval", low, want=("<=", BrokenOptions().rate))
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
@@ -205,7 +238,7 @@ def main() -> int:
     parser.add_argument("--draws", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--keep", type=Path, default=Path(tempfile.gettempdir()) / "orbistem-benchmarks")
-    parser.add_argument("--only", choices=("roc", "perfect"))
+    parser.add_argument("--only", choices=("roc", "perfect", "null"))
     given = parser.parse_args()
     print(describe())
     table = Table()
@@ -216,6 +249,8 @@ def main() -> int:
     for name, part in parts.items():
         if given.only in (None, name):
             part(given.keep, table)
+    if given.only in (None, "null"):
+        null_scans(given.seed, table)
     return table.close()
 
 

@@ -173,6 +173,31 @@ def test_shot_noise_of_few_electrons_breaks_nothing(rng, electrons):
     assert all(np.isfinite(one.score).all() for one in found)
 
 
+def test_patterns_turned_at_random_have_no_lattice_and_break_nothing(rng):
+    """Each differs from their mean, none more than the others do."""
+    side = 20
+    differ = np.zeros((side**2, RINGS, ORDERS), complex)
+    differ[:, :, 3] = 2.0 * np.exp(1j * rng.uniform(0, 2 * np.pi, (side**2, 1)))
+    modes, layout = make_modes(), Layout.grid((side, side))
+    found = []
+    for seed in range(4):
+        drawn = rng.standard_normal((2, side**2, RINGS, ORDERS))
+        harmonics = differ + drawn[0] + 1j * drawn[1] * (np.arange(ORDERS) > 0)
+        found.append(
+            find_broken(
+                harmonics.astype(np.complex64),
+                modes,
+                latent=None,
+                angle=None,
+                reference=np.ones(side**2, bool),
+                layout=layout,
+                rng=np.random.default_rng(seed),
+            )
+        )
+    assert all(one.expected.of_one_mean for one in found)
+    assert sum(bool(one.found.any()) for one in found) <= 1
+
+
 def test_cumulants_of_few_electrons(rng):
     """Sums of squares of pooled modes have the mean, variance and skewness that are stated."""
     counts = null_counts(rng, 20, 100)

@@ -43,6 +43,7 @@ FEW_PERIODS = (
     "The scan holds fewer than two periods of the lattice that it suggests, so nothing says what repeats, "
     "and no lattice was used. "
 )
+NO_LATTICE = "No lattice was found that repeats at least twice within the scan. "
 STRONGEST = 5
 
 
@@ -228,7 +229,11 @@ def describe_broken(broken: Broken, scan: Scan) -> dict[str, Any]:
     if broken.problem is not None or broken.expected is None:
         return {"sentence": broken.problem, "caveat": CAVEAT}
     n_found, usable = int(broken.found.sum()), int(np.isfinite(broken.score).sum())
-    sentence = FEW_PERIODS if broken.periods < MIN_PERIODS else ""
+    sentence = ""
+    if broken.periods < MIN_PERIODS:
+        sentence = FEW_PERIODS
+    elif broken.expected.of_one_mean and scan.is_grid:
+        sentence = NO_LATTICE
     sentence += (
         f"Each position was compared with {_compared_with(broken.expected)} ({int(broken.reference.sum())} "
         f"positions); differences were averaged over Gaussian neighbourhoods with standard deviations of "

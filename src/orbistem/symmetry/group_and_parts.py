@@ -52,6 +52,10 @@ class GroupVerdict:
         name = f"{self.name} ({PointGroup.from_name(self.name).international})"
         if self.weakest is None:
             return f"Its point group is {name}."
+        if self.looks == 1:
+            return (
+                f"Its point group is {name}, p = {self.p:.2g}; {self.weakest.name}, p = {self.weakest.p:.2g}."
+            )
         text = (
             f"As a whole it agrees with {name}, p = {self.p:.2g}; of the {self.looks} operations of that "
             f"group the {self.weakest.name} agrees least, p = {self.weakest.p:.2g} by itself"

@@ -25,6 +25,10 @@ ON_LATTICE_BINS = 0.6
 POINT_COST = 0.5
 """A lattice pays for each of its points this share of the weakest power that makes a peak."""
 PEAK_SD = 8.0
+QUARTILE, QUARTILE_SD, LOWEST_QUARTILE = 0.25, 0.67, 0.29
+LEAKS = 0.03
+"""Lower quartile of power, in standard deviations below its mean, and no lower than that of an exponential;
+share of the shot noise that leaks there from the peaks of a crystal."""
 WAVE_SD = 3.0
 """A wave is used if its power stands so far above noise."""
 MAX_WAVES = 400
@@ -107,6 +111,7 @@ def find_lattice(
         power += np.abs(np.fft.fft2(column, padded)) ** 2
     floor = noise * float(np.sum(window**2))
     least = floor * (1 + PEAK_SD * np.sqrt(2 / freedoms))
+    least += _of_disorder(power, inside[trusted], floor=floor, freedoms=freedoms)
     peaks, strength = _peaks(power, shape, least)
     basis = _basis(peaks, strength, layout, least=least)
     if basis is None:
@@ -326,6 +331,24 @@ def _of_larger_cell(
         if min(common) > best:
             best, found = min(common), fine
     return found
+
+
+def _of_disorder(power: np.ndarray, values: np.ndarray, *, floor: float, freedoms: float) -> float:
+    """By how much patterns that differ without any order raise the level of a peak.
+
+    Their spectrum is white: its lower quartile, far below the peaks of a crystal, says how much there is. It
+    is spread over as many freedoms as the patterns differ in, which may be few.
+    """
+    of_shot = 1 - QUARTILE_SD * np.sqrt(2 / freedoms)
+    excess = float(np.quantile(power, QUARTILE)) / of_shot - (1 + LEAKS) * floor
+    if excess <= 0:
+        return 0.0
+    # standard deviation of the power of one wave, over its mean
+    size = np.linalg.eigvalsh(values.conj().T @ values / len(values))
+    above = np.maximum(size - np.median(size), 0)
+    spread = np.sqrt(float(above @ above)) / max(float(above.sum()), np.finfo(float).tiny)
+    mean = excess / max(1 - QUARTILE_SD * spread, LOWEST_QUARTILE)
+    return float(mean * (1 + PEAK_SD * spread))
 
 
 def _periods(

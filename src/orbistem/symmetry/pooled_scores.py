@@ -7,6 +7,8 @@ their maximum at one position is drawn from noise.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from orbistem.symmetry.calibration import (
@@ -17,6 +19,7 @@ from orbistem.symmetry.calibration import (
     unskewed,
 )
 from orbistem.symmetry.coarse import CoarseModes
+from orbistem.symmetry.disorder import excess_covariance, excess_variance
 from orbistem.symmetry.expected import Expected
 from orbistem.symmetry.pooling import Pool
 
@@ -66,19 +69,26 @@ def pooled_scores(
     # by rank: with few electrons a sum of squares has tails far heavier than those of chi-square
     single = normal_ranks((energy - energy_mean) / np.sqrt(energy_variance), trusted)
     mass, mass_variance, crystal = _mass(expected, rings, modes, trusted)
+    varies, mass_varies = np.zeros((len(freedom), len(freedom)), complex), 0.0
+    if expected.waves is not None and expected.of_one_mean:
+        varies = excess_covariance(detector, variance, modes, trusted)
+        mass_varies = excess_variance(mass, mass_variance, trusted)
     skewed = 0.0 if modes.cumulants is None else float(modes.cumulants.mass_third[-1])
     found: dict[str, np.ndarray] = {}
     for pool in pools:
         left = expected.left(pool)
         noise = pool.variance(variance) * left[:, None]
         own, turned = pool.mean(expected.residual), pool.mean(detector)
+        more = left / pool.effective  # of what varies from position to position is left in a pool
         spread = pool.variance(mass_variance[:, None])[:, 0] * left + pool.left_over(crystal[:, None])[:, 0]
+        spread = spread + more * mass_varies
+        noises = _Noise(variance=noise, varies=varies, share=more, kurtosis=pool.kurtosis, modes=modes)
         dark = pool.mean(mass[:, None])[:, 0] / np.sqrt(np.maximum(spread, np.finfo(float).tiny))
         raw = {
-            "smooth": _sum_of_squares(turned, noise, modes, modes.order <= SMOOTH_ORDER, pool),
-            "own frame": _sum_of_squares(own, noise, modes, modes.order > 0, pool),
-            "detector frame": _sum_of_squares(turned, noise, modes, modes.order > 0, pool),
-            "centre of mass": _square(turned @ modes.shift, noise @ modes.shift**2),
+            "smooth": noises.sum_of_squares(turned, modes.order <= SMOOTH_ORDER),
+            "own frame": noises.sum_of_squares(own, modes.order > 0),
+            "detector frame": noises.sum_of_squares(turned, modes.order > 0),
+            "centre of mass": _square(turned @ modes.shift, noises.along(modes.shift)),
             SINGLE: pool.mean(single[:, None])[:, 0] * np.sqrt(pool.effective),
             "dark field": unskewed(dark, skewed * pool.skewness),
         }
@@ -162,16 +172,52 @@ def law_of_maximum(
     return MaximumLaw(drawn=np.concatenate(largest))
 
 
-def _sum_of_squares(
-    pooled: np.ndarray, noise: np.ndarray, modes: CoarseModes, use: np.ndarray, pool: Pool
-) -> np.ndarray:
-    freedom = modes.freedoms[use].astype(np.float64)
-    size = (np.abs(pooled[:, use]) ** 2).sum(axis=1)
-    mean, variance = noise[:, use] @ freedom, 2 * (noise[:, use] ** 2 @ freedom)
-    if modes.cumulants is not None:
-        alike = float(modes.cumulants.fourth[np.ix_(use, use)].sum()) / float(freedom.sum()) ** 2
-        variance = variance + alike * pool.kurtosis * mean**2
-    return chi_square_score(size, mean, variance)
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class _Noise:
+    """Of pooled residuals.
+
+    Attributes
+    ----------
+    variance
+        (n, mode) of shot noise per real degree of freedom.
+    varies
+        (mode, mode) covariance of what patterns of the reference differ by.
+    share
+        (n,) part of it that is left in a pool.
+    kurtosis
+        (n,) see `Pool.kurtosis`.
+    modes
+        Degrees of freedom, and what few electrons add.
+    """
+
+    variance: np.ndarray
+    varies: np.ndarray
+    share: np.ndarray
+    kurtosis: np.ndarray
+    modes: CoarseModes
+
+    def sum_of_squares(self, pooled: np.ndarray, use: np.ndarray) -> np.ndarray:
+        """Score of Σ |pooled|² over some modes."""
+        freedom = self.modes.freedoms[use].astype(np.float64)
+        size = (np.abs(pooled[:, use]) ** 2).sum(axis=1)
+        shot = self.variance[:, use] * freedom
+        mean = shot.sum(axis=1)
+        variance = 2 * (shot**2 @ (1 / freedom))
+        if self.modes.cumulants is not None:
+            alike = float(self.modes.cumulants.fourth[np.ix_(use, use)].sum()) / float(freedom.sum()) ** 2
+            variance = variance + alike * self.kurtosis * mean**2
+        if self.varies.any():  # Var Σ |c|² = tr C² for circular c, twice that for real ones
+            part = self.varies[np.ix_(use, use)]
+            own, squares = np.diag(part).real, np.sum(np.abs(part) ** 2, axis=1)
+            mean = mean + self.share * own.sum()
+            variance = variance + 4 * self.share * (shot @ (own / freedom))
+            variance = variance + 2 * self.share**2 * float(squares @ (1 / freedom))
+        return chi_square_score(size, mean, variance)
+
+    def along(self, weights: np.ndarray) -> np.ndarray:
+        """Variance (n,) of Σ weights · pooled per real degree of freedom, of modes that have two."""
+        varies = float((weights @ self.varies @ weights).real)
+        return np.asarray(self.variance @ weights**2 + self.share * varies / 2)
 
 
 def _square(pooled: np.ndarray, noise: np.ndarray) -> np.ndarray:
