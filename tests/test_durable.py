@@ -377,3 +377,25 @@ def test_the_folder_that_one_is_in_has_a_name(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert not recover(Path("."))
     assert not recover(Path(tmp_path.anchor))
+
+
+@pytest.mark.parametrize(
+    "text", ["my own notes", '{"new": "../elsewhere"}', '{"new": ".."}', '{"new": 5}', "[]"]
+)
+def test_a_note_of_somebody_else_stays(tmp_path, text):
+    """Looking for a file that is not there must not remove its neighbour NAME.swap."""
+    note = tmp_path / "run.swap"
+    note.write_text(text)
+    assert recover(tmp_path / "run") is False
+    assert note.read_text() == text
+    final = _folder(tmp_path / "run", "old")
+    with pytest.raises(OutputError, match=r"run\.swap is in the way"):
+        swap_directory(_folder(tmp_path / "run.partial", "new"), final)
+    assert (_word(final), note.read_text()) == ("old", text)
+
+
+def test_names_that_cannot_be_have_nothing_to_recover(tmp_path):
+    (tmp_path / "file").write_text("x")
+    (tmp_path / "folder.swap").mkdir()
+    for name in ("a" * 300, "file/x", "folder"):
+        assert recover(tmp_path / name) is False

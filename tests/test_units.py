@@ -17,7 +17,7 @@ KNOWN = [
     ("µm", "length", 1e4, ["um", "µm", "μm", b"\xb5m", "Âµm", r"$\mu$m", "micron"]),
     ("m", "length", 1e10, ["m", "metre"]),
     ("px", "pixel", 1.0, ["px", "pixels", "Pixel"]),
-    ("", "unknown", 1.0, ["", None, "<undefined>", b"", "None", "  "]),
+    ("", "unknown", 1.0, ["", None, "<undefined>", b"", "None", "_None_", "  "]),
     ("1/px", "unknown", 1.0, ["1/px"]),
     ("furlong", "unknown", 1.0, [" furlong"]),
 ]

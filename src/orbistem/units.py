@@ -77,7 +77,9 @@ _ANGLE_WORDS = {
     "degrees": "°",
 }
 _PIXEL_WORDS = frozenset({"px", "pix", "pixel", "pixels", "index", "channel", "channels"})
-_NO_UNIT = frozenset({"", "<undefined>", "undefined", "none", "nan", "unknown", "unitless", "n/a", "-", "?"})
+_NO_UNIT = frozenset(
+    {"", "<undefined>", "undefined", "none", "_none_", "nan", "unknown", "unitless", "n/a", "-", "?"}
+)
 
 _RECIPROCAL = (
     re.compile(r"^1\s*/\s*(?P<length>.+)$"),

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from orbistem.cli.app import run
-from orbistem.errors import OptionError
+from orbistem.errors import FormatError, OptionError
 from orbistem.models.orbit_vae import OrbitOptions
 
 
@@ -103,3 +103,31 @@ def test_wrong_names_are_answered_with_the_right_ones(place, capsys):
     said = refused(capsys, "fit", "good.npy", "-o", "out", "--group", "C5")
     assert all(name in said for name in ("auto", "SO2", "O2", "C6", "D6", "'C5'"))
     assert "want" in refused(capsys, "fit", "good.npy", "-o", "out", "--reference", "0:2,0")
+
+
+def test_names_that_cannot_be(place, capsys):
+    """Too long, below a file, in a circle of links: a sentence, wherever the name is given."""
+    os.symlink("circle", "circle")
+    for name in ("a" * 300, "good.npy/x", "circle/x"):
+        refused(capsys, "info", name)
+        refused(capsys, "verify", name)
+        refused(capsys, "transform", name, "good.npy", "-o", "out")
+        refused(capsys, "symmetry", "good.npy", "-o", name)
+        for option in ("--mask", "--gain-map", "--positions"):
+            refused(capsys, "info", "good.npy", option, name)
+        for option in ("--config", "--background", "--reference"):
+            refused(capsys, "symmetry", "good.npy", "-o", "out", option, name)
+    assert not os.path.lexists("out")
+
+
+def test_odd_things_in_the_place_of_a_model(place, capsys, tmp_path):
+    from orbistem.pipeline.workplace import is_our_run
+    from orbistem.result.model_files import read_model
+
+    os.makedirs("model/model.json")
+    with pytest.raises(FormatError, match=r"model\.json is no file"):
+        read_model(tmp_path / "model")
+    os.makedirs("run")
+    for text in ('{"schema": 1, "versions": 5}', "[" * 100_000, "null"):
+        (tmp_path / "run" / "run.json").write_text(text, encoding="utf-8")
+        assert not is_our_run(tmp_path / "run")

@@ -301,3 +301,22 @@ def test_pixels_of_kilometres_are_spatial_frequencies():
     assert (axis.units, axis.scale, axis.offset) == ("1/nm", pytest.approx(0.1744), pytest.approx(-11))
     assert "taken as a spatial frequency" in notes[0]
     assert make_axis("y", scale=0.5, units="m") == (Axis(name="y", scale=0.5, units="m"), ())
+
+
+def test_frames_of_a_wider_type_are_not_cut(tmp_path, rng):
+    """A folder whose first frame is uint8 and another one uint16 would lose counts."""
+    np.save(tmp_path / "1.npy", rng.integers(0, 200, (8, 6), dtype=np.uint8))
+    np.save(tmp_path / "2.npy", np.full((8, 6), 1000, np.uint16))
+    with pytest.raises(InputError, match=r"2\.npy holds uint16, but 1\.npy uint8"):
+        open_scan(tmp_path).patterns.compute()
+    np.save(tmp_path / "1.npy", np.full((8, 6), 7, np.uint16))
+    np.save(tmp_path / "2.npy", np.full((8, 6), 9, np.uint8))  # what fits is taken
+    assert set(np.unique(open_scan(tmp_path).patterns.compute())) == {7, 9}
+
+
+@pytest.mark.parametrize("size", [512, 2048, 4096, 65536])
+def test_hdf5_behind_a_user_block(tmp_path, rng, size):
+    counts = rng.integers(0, 9, (4, 3, 8, 6), dtype=np.uint16)
+    with h5py.File(tmp_path / "a.h5", "w", userblock_size=size) as file:
+        file["data"] = counts
+    assert np.array_equal(np.asarray(open_scan(tmp_path / "a.h5").patterns), counts)

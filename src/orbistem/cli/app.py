@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import sys
@@ -33,6 +34,11 @@ __all__ = ["app", "main"]
 logger = logging.getLogger(__name__)
 
 OK, BUG, WRONG, INTERRUPTED = 0, 1, 2, 130
+_BAD_NAMES = {
+    errno.ENAMETOOLONG: "this name is too long",
+    errno.ENOTDIR: "a file stands where a folder should be",
+    errno.ELOOP: "links lead in a circle",
+}
 _failed_writes: list[OutputError] = []
 _FLAGS = {"--json", "-v", "-vv", "--verbose", "-q", "--quiet"}
 _WITH_VALUE = {"--log-file"}
@@ -134,6 +140,8 @@ def run(arguments: Sequence[str]) -> int:
             InputError("there is not enough memory for this; give a smaller --memory, or bin the patterns")
         )
     except OSError as error:
+        if error.errno in _BAD_NAMES and error.filename is not None:
+            return _wrong(InputError(f"{error.filename}: {_BAD_NAMES[error.errno]}; give another name"))
         told = disk_error(error, Path(str(error.filename or "the output")))
         known = any(words in str(told) for words in ("disk full", "larger than the disk", "permission"))
         return _wrong(told) if known else _bug()

@@ -9,6 +9,9 @@ from orbistem.errors import OutputError
 
 __all__ = ["recover", "swap_directory"]
 
+_NOTE_BEGINS = '{"new": "'
+_MAX_NOTE_BYTES = 4096
+
 
 def swap_directory(new: Path, final: Path, *, on_step: Step = no_step) -> None:
     """Put the finished folder `new` in the place of `final`.
@@ -28,8 +31,8 @@ def swap_directory(new: Path, final: Path, *, on_step: Step = no_step) -> None:
     Raises
     ------
     OutputError
-        If ``<name>.old`` is occupied by something that is not ours, `new` is not a sibling, or the disk
-        refuses.
+        If ``<name>.old`` or ``<name>.swap`` is occupied by something that is not ours, `new` is not a
+        sibling, or the disk refuses.
     """
     if new.parent.resolve() != final.parent.resolve():
         raise OutputError(f"swap: want {new} beside {final}; put both into one folder")
@@ -42,6 +45,10 @@ def swap_directory(new: Path, final: Path, *, on_step: Step = no_step) -> None:
             if os.path.lexists(old):
                 raise OutputError(
                     f"{old} is in the way of replacing {final}; move it elsewhere and try again"
+                )
+            if os.path.lexists(_note(final)):
+                raise OutputError(
+                    f"{_note(final)} is in the way of replacing {final}; move it elsewhere and try again"
                 )
             _note(final).write_text(json.dumps({"new": new.name}), encoding="utf-8")
             on_step("note written")
@@ -71,17 +78,15 @@ def recover(final: Path) -> bool:
     if not final.name:
         return False  # the root of a disk
     note = _note(final)
-    try:
-        new = final.with_name(json.loads(note.read_text(encoding="utf-8"))["new"])
-    except FileNotFoundError:
+    name = _noted(note)
+    if name is None:
         return False
-    except (ValueError, KeyError, TypeError) as error:
+    if not name:
         if _old(final).exists() and not final.exists():
-            raise OutputError(
-                f"{note} is damaged; rename {_old(final)} to {final} and remove the note"
-            ) from error
+            raise OutputError(f"{note} is damaged; rename {_old(final)} to {final} and remove the note")
         note.unlink(missing_ok=True)  # killed while writing it: nothing had been moved yet
         return True
+    new = final.with_name(name)
     try:
         _finish(new, final, on_step=no_step)
     except OSError as error:
@@ -107,6 +112,22 @@ def _finish(new: Path, final: Path, *, on_step: Step) -> None:
     on_step("old removed")
     _note(final).unlink(missing_ok=True)
     sync_folder(final.parent)
+
+
+def _noted(note: Path) -> str | None:
+    """Name of the new folder; "" if the note was cut off while it was written, None if it is none of ours."""
+    try:
+        if not note.is_file() or note.stat().st_size > _MAX_NOTE_BYTES:
+            return None
+        text = note.read_text(encoding="utf-8")
+    except (OSError, ValueError):  # no note, a name that cannot be one, or somebody's own file
+        return None
+    try:
+        name = json.loads(text)["new"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return "" if _NOTE_BEGINS.startswith(text) or text.startswith(_NOTE_BEGINS) else None
+    is_name = isinstance(name, str) and name not in ("", ".", "..") and Path(name).name == name
+    return name if is_name else None
 
 
 def _old(final: Path) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,7 +10,10 @@ from typing import Any
 
 from orbistem.scan import Axis
 
-__all__ = ["Format", "Found", "Look", "Request"]
+__all__ = ["HEAD_BYTES", "Format", "Found", "Look", "Request"]
+
+HEAD_BYTES = 4096
+_HDF5 = b"\x89HDF\r\n\x1a\n"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -79,8 +83,25 @@ class Look:
 
     @property
     def is_hdf5(self) -> bool:
-        """True for HDF5, also after a user block of 512, 1024 or 2048 bytes."""
-        return any(self.head[at : at + 8] == b"\x89HDF\r\n\x1a\n" for at in (0, 512, 1024, 2048))
+        """True for HDF5, also after a user block of 512, 1024, 2048... bytes."""
+        if any(self.head[at : at + 8] == _HDF5 for at in (0, 512, 1024, 2048)):
+            return True
+        return len(self.head) == HEAD_BYTES and _lies_later(self.path)
+
+
+def _lies_later(path: Path) -> bool:
+    """Whether HDF5 begins behind a user block that is longer than the first glance."""
+    try:
+        with path.open("rb") as file:
+            size, at = os.fstat(file.fileno()).st_size, HEAD_BYTES
+            while at < size:
+                file.seek(at)
+                if file.read(len(_HDF5)) == _HDF5:
+                    return True
+                at *= 2
+    except OSError:
+        return False
+    return False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

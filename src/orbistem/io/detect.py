@@ -7,11 +7,9 @@ import zipfile
 from pathlib import Path
 
 from orbistem.errors import FormatError, InputError, one_line
-from orbistem.io.contract import Format, Look, Request
+from orbistem.io.contract import HEAD_BYTES, Format, Look, Request
 
 __all__ = ["look_at", "recognise"]
-
-_HEAD_BYTES = 4096
 
 
 def look_at(path: Path, request: Request) -> Look:
@@ -32,7 +30,7 @@ def look_at(path: Path, request: Request) -> Look:
                 f"{path} is neither a file nor a folder (a pipe or a device?); copy its content to a file"
             )
         with path.open("rb") as file:
-            head = file.read(_HEAD_BYTES)
+            head = file.read(HEAD_BYTES)
     except FileNotFoundError as error:
         raise InputError(f"{path} does not exist; give an existing file or folder") from error
     except OSError as error:

@@ -197,11 +197,12 @@ def _to_scan(found: Found, request: Request, path: Path | None) -> Scan:
         shape = found.scan_shape
     patterns, missing, more = _folded(found, shape)
     is_folded = patterns.ndim == 4 and len(raw_shape) == 3
+    by_file = request.shape is None and found.scan_shape is not None
     scan = Scan.from_array(
         patterns,
         positions=found.positions,
         position_units=found.position_units,
-        scan_axes=None if is_folded or found.positions is not None else found.scan_axes,
+        scan_axes=None if found.positions is not None or (is_folded and not by_file) else found.scan_axes,
         detector_axes=found.detector_axes,
         pixel_valid=found.pixel_valid,
         measured=found.measured if missing is None else missing,

@@ -6,11 +6,23 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from orbistem.errors import one_line
 from orbistem.io.axes import as_text, make_axes
 from orbistem.io.contract import Found, Request
+from orbistem.io.placed import find_places, put_in_place
 from orbistem.io.positions import columns_of
-from orbistem.io.tree import Entry, calibration, grid_of_header, is_reversed, list_beside
+from orbistem.io.tree import (
+    Entry,
+    beam_indices,
+    calibration,
+    grid_of_header,
+    is_reversed,
+    list_beside,
+    steps_of_header,
+)
+from orbistem.scan import Axis
 
 __all__ = ["DETECTOR_NAMES", "SCAN_NAMES", "assemble", "sort_axes"]
 
@@ -48,6 +60,9 @@ def assemble(
             named["found"] += ("axes turned from kx, ky, x, y, as EMD stores them",)
     if len(shape) == 3 or request.positions is not None:
         named = _flat_stack(named, entry, root, request, lookup)
+    places = named.pop("places", None)
+    if places is not None:
+        recipe = put_in_place(recipe, places)
     chunks = getattr(entry.node, "chunks", None)
     return Found(format=format_name, patterns=recipe, storage_chunks=chunks, dataset=entry.path, **named)
 
@@ -85,6 +100,20 @@ def sort_axes(
     return named
 
 
+def _scan_axes(steps: tuple[float, float] | None, origin: tuple[int, int] = (0, 0)) -> tuple[Axis, ...]:
+    y, x = steps or (1.0, 1.0)
+    units = "px" if steps is None else "µm"
+    return (
+        Axis(name="y", scale=y, offset=origin[0] * y, units=units),
+        Axis(name="x", scale=x, offset=origin[1] * x, units=units),
+    )
+
+
+def _is_raster(beam: Any) -> bool:
+    """Whether rows and columns (n, 2) run line by line."""
+    return bool((np.lexsort((beam[:, 1], beam[:, 0])) == np.arange(len(beam))).all())
+
+
 def _one_column() -> Any:
     return make_axes([{}], ("x",))[0][0]
 
@@ -97,7 +126,20 @@ def _flat_stack(
     n_frames = math.prod(entry.shape[axis] for axis in order[:-2])
     found, warnings = tuple(named.get("found", ())), tuple(named.get("warnings", ()))
     grid, words = grid_of_header(root, entry.path, n_frames)
+    steps = steps_of_header(root, entry.path)
+    if steps is not None:
+        found += (f"the header gives steps of {steps[0]:g} (y) and {steps[1]:g} µm (x)",)
+    beam = beam_indices(root, entry.path, n_frames) if request.positions is None else None
+    places = None if beam is None or request.shape is not None else find_places(beam)
+    if places is not None:
+        axes = _scan_axes(steps, places.origin)
+        sentence = f"each pattern's row and column from SEM/IY and SEM/IX; {places.words}"
+        return named | {"places": places, "measured": places.measured, "scan_axes": axes,
+                        "found": (*found, sentence), "axes_known": True}  # fmt: skip
+    if beam is not None and not _is_raster(beam):
+        warnings += ("SEM/IY and SEM/IX beside the patterns list their rows and columns, which are not used",)
     if grid is not None:
+        named = named | {"scan_axes": None if steps is None else _scan_axes(steps), "warnings": warnings}
         return named | {"scan_shape": grid, "found": (*found, words or ""), "axes_known": True}
     if words is not None:
         warnings += (words,)

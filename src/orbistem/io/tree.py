@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from orbistem.errors import FormatError, OptionError
 from orbistem.io.axes import as_text
@@ -21,6 +22,7 @@ from orbistem.io.positions import LIST_NAME
 __all__ = [
     "Entry",
     "attribute",
+    "beam_indices",
     "calibration",
     "candidates",
     "choose",
@@ -28,6 +30,7 @@ __all__ = [
     "is_reversed",
     "list_beside",
     "parent_of",
+    "steps_of_header",
 ]
 
 _SIDE_TABLES = re.compile(r"/(original_metadata|learning_results|models|attributes)/")
@@ -38,6 +41,12 @@ _HEADER_SIZES = (
     ("nrows", "ncolumns"),
     ("nrows", "ncols"),
     ("y cells", "x cells"),
+)
+_HEADER_STEPS = (
+    ("step_y", "step_x"),
+    ("step y", "step x"),
+    ("ystep", "xstep"),
+    ("y step", "x step"),
 )
 
 
@@ -150,6 +159,35 @@ def grid_of_header(root: Any, path: str, n_frames: int) -> tuple[tuple[int, int]
     return None, None
 
 
+def steps_of_header(root: Any, path: str) -> tuple[float, float] | None:
+    """Steps y, x of an EBSD map, in µm as kikuchipy, EDAX, Bruker and Oxford give them; None without any."""
+    above = _get(root, parent_of(parent_of(path)))
+    header = _get(above, "Header") if above is not None else None
+    if header is None:
+        return None
+    names = {str(name).lower(): name for name in header}
+    for pair in _HEADER_STEPS:
+        if all(name in names for name in pair):
+            y, x = (_number(header, names[name]) for name in pair)
+            return (y, x) if all(math.isfinite(step) and step > 0 for step in (y, x)) else None
+    return None
+
+
+def beam_indices(root: Any, path: str, n_frames: int) -> NDArray[np.float64] | None:
+    """Row and column of each pattern (n, 2), as Bruker stores them: patterns lie in the order of indexing."""
+    group = _get(root, f"{parent_of(parent_of(path))}/SEM".lstrip("/"))
+    if group is None:
+        return None
+    columns = []
+    for name in ("IY", "IX"):
+        node = _get(group, name)
+        if getattr(node, "shape", None) != (n_frames,) or node.dtype.kind not in "iuf":
+            return None
+        columns.append(np.asarray(node[()], dtype=np.float64))
+    table = np.stack(columns, axis=1)
+    return table if np.isfinite(table).all() else None
+
+
 def list_beside(root: Any, path: str, n_frames: int) -> Entry | None:
     """The only table of positions (n, 2) or (n, 3) beside an array of n patterns, by its name."""
     group = _get(root, parent_of(path))
@@ -197,6 +235,14 @@ def _scalar(group: Any, name: str) -> int | None:
         return None if node is None else int(np.asarray(node[()]).reshape(-1)[0])
     except (TypeError, ValueError, IndexError, OSError):
         return None
+
+
+def _number(group: Any, name: str) -> float:
+    node = _get(group, name)
+    try:
+        return math.nan if node is None else float(np.asarray(node[()]).reshape(-1)[0])
+    except (TypeError, ValueError, IndexError, OSError):
+        return math.nan
 
 
 def _hyperspy_axes(

@@ -146,11 +146,9 @@ def check_free(final: Path, *, overwrite: bool) -> None:
 
 def is_our_run(directory: Path) -> bool:
     """Whether a folder was made by `fit` or `transform`."""
-    try:
-        run = json.loads((directory / "run.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    return isinstance(run, dict) and "schema" in run and "orbistem" in (run.get("versions") or {})
+    run = _read_note(directory / "run.json")
+    versions = None if run is None else run.get("versions")
+    return run is not None and "schema" in run and isinstance(versions, dict) and "orbistem" in versions
 
 
 def _enter(partial: Path, identity: Identity, *, resume: bool) -> Workplace:
@@ -200,9 +198,11 @@ def _check_same(partial: Path, note: dict[str, Any], identity: Identity) -> None
 
 
 def _read_note(path: Path) -> dict[str, Any] | None:
+    if not path.is_file():  # reading a pipe may never end
+        return None
     try:
         note = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     return note if isinstance(note, dict) else None
 

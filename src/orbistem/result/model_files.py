@@ -73,6 +73,9 @@ def read_model(folder: Path) -> dict[str, tuple[Arrays, dict[str, Any]]]:
     """
     from safetensors.numpy import load_file
 
+    for name in (FACTS, ARRAYS):
+        if (folder / name).exists() and not (folder / name).is_file():  # reading a pipe may never end
+            raise FormatError(f"{folder / name} is no file; run orbistem fit again")
     try:
         facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
         major = int(str(facts["version"]).split(".")[0])
@@ -81,7 +84,7 @@ def read_model(folder: Path) -> dict[str, tuple[Arrays, dict[str, Any]]]:
         raise InputError(
             f"want a folder with {FACTS}, got {folder}; give the DIR of a finished fit"
         ) from error
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise FormatError(
             f"{folder / FACTS} is damaged ({one_line(error)}); run orbistem fit again"
         ) from error

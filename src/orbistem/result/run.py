@@ -96,6 +96,8 @@ def load(directory: Path | str) -> Result:
 def read_run(directory: Path) -> dict[str, Any]:
     """The content of run.json, if this version understands it."""
     path = directory / "run.json"
+    if path.exists() and not path.is_file():  # reading a pipe may never end
+        raise InputError(f"{path} is no file; run orbistem fit again")
     try:
         run = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:

@@ -54,6 +54,11 @@ class FrameFiles:
                     f"{name} is {frame.shape}, but {self.names[0]} is {self.frame_shape}; "
                     "keep only patterns of one size in the folder"
                 )
+            if not np.can_cast(frame.dtype, self.dtype, "safe"):  # it would lose counts
+                raise InputError(
+                    f"{name} holds {frame.dtype}, but {self.names[0]} {self.dtype}; "
+                    "keep only patterns of one number type in the folder"
+                )
             frames[index] = frame
         return frames[(slice(None), *keys[1:])]
 

@@ -1,0 +1,61 @@
+"""What the header beside EBSD patterns says: steps of the map, and where each pattern belongs."""
+
+import h5py
+import numpy as np
+import pytest
+
+from orbistem.io import open_scan
+
+ROWS, COLUMNS = 6, 5
+STEPS = {"kikuchipy": ("step_y", "step_x"), "EDAX": ("Step Y", "Step X"), "Bruker Nano": ("YSTEP", "XSTEP"),
+         "Oxford Instruments": ("Y Step", "X Step")}  # fmt: skip
+SIZES = {"kikuchipy": ("n_rows", "n_columns"), "EDAX": ("nRows", "nColumns"),
+         "Bruker Nano": ("NROWS", "NCOLS"), "Oxford Instruments": ("Y Cells", "X Cells")}  # fmt: skip
+
+
+def write(path, patterns, maker="Bruker Nano", steps=(2.5, 1.5)):
+    with h5py.File(path, "w") as file:
+        file["Manufacturer"] = maker
+        file["1/EBSD/Data/RawPatterns"] = patterns
+        for name, value in zip(SIZES[maker] + STEPS[maker], (ROWS, COLUMNS, *steps), strict=True):
+            file[f"1/EBSD/Header/{name}"] = [value]
+    return path
+
+
+@pytest.fixture
+def raster(rng):
+    return rng.integers(0, 200, (ROWS, COLUMNS, 12, 10), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("maker", sorted(STEPS))
+def test_steps_of_the_map_are_kept(tmp_path, raster, maker):
+    scan = open_scan(write(tmp_path / "map.h5", raster.reshape(-1, 12, 10), maker))
+    assert np.array_equal(np.asarray(scan.patterns), raster)
+    assert [(axis.scale, axis.units) for axis in scan.scan_axes] == [(2.5, "µm"), (1.5, "µm")]
+
+
+@pytest.mark.parametrize("steps", [(0, 0), (np.nan, 1.0), (-1.0, 1.0)])
+def test_steps_that_are_none_leave_pixels(tmp_path, raster, steps):
+    scan = open_scan(write(tmp_path / "map.h5", raster.reshape(-1, 12, 10), steps=steps))
+    assert [axis.units for axis in scan.scan_axes] == ["px", "px"]
+
+
+def test_another_shape_drops_the_steps(tmp_path, raster):
+    scan = open_scan(write(tmp_path / "map.h5", raster.reshape(-1, 12, 10)), shape=(3, 10))
+    assert [axis.units for axis in scan.scan_axes] == ["px", "px"]
+
+
+def test_bruker_patterns_go_to_the_row_and_column_that_are_noted(tmp_path, rng, raster):
+    """A region of a map, its patterns in the order in which they were indexed."""
+    order = rng.permutation(ROWS * COLUMNS)
+    path = write(tmp_path / "map.h5", raster.reshape(-1, 12, 10)[order])
+    rows, columns = np.divmod(order, COLUMNS)
+    with h5py.File(path, "a") as file:
+        file["1/EBSD/SEM/IY"], file["1/EBSD/SEM/IX"] = rows + 7, columns + 3
+    scan = open_scan(path)
+    assert np.array_equal(np.asarray(scan.patterns), raster)
+    assert [(axis.scale, axis.offset) for axis in scan.scan_axes] == [(2.5, 17.5), (1.5, 4.5)]
+    with h5py.File(path, "a") as file:
+        del file["1/EBSD/SEM/IY"]
+        file["1/EBSD/SEM/IY"] = np.zeros(ROWS * COLUMNS)  # two patterns in one place: not believed
+    assert any("not used" in text for text in open_scan(path).provenance.warnings)
