@@ -12,7 +12,14 @@ from orbistem.config import FitConfig, PrepareOptions
 from orbistem.errors import OptionError
 from orbistem.groups import Operation
 from orbistem.pipeline.fit import fit
-from orbistem.pipeline.instrument import GIVEN_SD_PX, SIGMAS, _ellipse_of, instrument_moves, worth_checking
+from orbistem.pipeline.instrument import (
+    GIVEN_SD_PX,
+    SIGMAS,
+    _ellipse_of,
+    _parts,
+    instrument_moves,
+    worth_checking,
+)
 from orbistem.pipeline.places import asked_places
 from orbistem.pipeline.preparation import block_size_for, prepare
 from orbistem.pipeline.symmetry import measure_symmetry
@@ -183,3 +190,9 @@ def test_the_image_of_a_pattern_is_what_its_azimuths_say():
     ):
         image, seen = image_under(lobe(20), every, plan, operation)
         np.testing.assert_allclose(image[seen], lobe(wanted)[seen], atol=0.02)
+
+
+def test_what_was_not_moved_is_said():
+    said = _parts([{"name": "centre by +0.1 px along ky"}, {"name": "ellipse by 0.2 % along 0°"}])
+    assert said.startswith("centre, ellipse; descan not: none was corrected")
+    assert "mask not" in said

@@ -177,6 +177,15 @@ def _ellipse_of(matrix: NDArray[Any]) -> Ellipse:
     return float(np.sqrt(size[1] / size[0])), float(np.arctan2(long[0], long[1]) % np.pi)
 
 
+WHY_STILL = {
+    "centre": "it is not known how surely it was found",
+    "descan": "none was corrected, so none has an uncertainty",
+    "ellipse": "the edge of the bright disk says nothing of it",
+    "mask": "no pixel is masked",
+}
+"""Parts of the instrument by the first word of their moves, and why one may not be moved."""
+
+
 def check_instrument(
     scan: Scan,
     plan: Plan,
@@ -279,6 +288,13 @@ def check_instrument(
     )
 
 
+def _parts(tried: list[dict[str, Any]]) -> str:
+    """What was moved, and what was not because nothing is known of it."""
+    moved = [part for part in WHY_STILL if any(str(one["name"]).startswith(part) for one in tried)]
+    still = [f"{part} not: {why}" for part, why in WHY_STILL.items() if part not in moved]
+    return "; ".join([", ".join(moved), *still])
+
+
 def _sentence(
     tried: list[dict[str, Any]],
     verdict: NDArray[np.bool_],
@@ -289,9 +305,9 @@ def _sentence(
     if not tried:
         return "Nothing is known about the uncertainty of the instrument, so verdicts were not repeated."
     text = (
-        f"The verdicts were repeated with the instrument moved in {len(tried)} ways, by {SIGMAS:g} standard "
-        f"deviations of what was found: the point group changes at {int(changed.sum())} of "
-        f"{int(verdict.sum())} positions"
+        f"The verdicts were repeated with the instrument moved in {len(tried)} ways ({_parts(tried)}), by "
+        f"{SIGMAS:g} standard deviations of what was found: the point group changes at {int(changed.sum())} "
+        f"of {int(verdict.sum())} positions"
     )
     if found is not None:
         lost, new = int((found & found_changed).sum()), int((~found & found_changed).sum())

@@ -94,7 +94,7 @@ MAP_VIEWS: tuple[MapView, ...] = (
         group="symmetry",
         kind="even",
         title="Broken symmetry, or the instrument?",
-        caption="1: the verdict changes with centre, descan, ellipse or mask moved within their uncertainty.",
+        caption="1: the verdict changes with the instrument moved within its uncertainty; the text says how.",
     ),
     MapView(
         name="group",
@@ -117,7 +117,7 @@ MAP_VIEWS: tuple[MapView, ...] = (
         group="symmetry",
         kind="even",
         title="Point group, or the instrument?",
-        caption="1: the verdict changes with centre, descan, ellipse or mask moved within their uncertainty.",
+        caption="1: the verdict changes with the instrument moved within its uncertainty; the text says how.",
     ),
     MapView(
         name="n_fold",
