@@ -91,3 +91,25 @@ def test_the_fingerprint_follows_what_decides_the_result():
     assert threads.fingerprint() == config.fingerprint()
     assert config.replace(seed=1).fingerprint() != config.fingerprint()
     assert config.replace(prepare=PrepareOptions(whiten="sqrt")).fingerprint() != config.fingerprint()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[rings]\nspacing_px = 1e-9",
+        "[rings]\nspacing_px = inf",
+        "[model]\nsamples = 1000000000000",
+        "[model]\nrefine_steps = -1",
+        "[model]\nrestarts = 1000000",
+        "[model]\nmirror_line_deg = nan",
+        "[model.train]\naveraging = nan",
+        "[model.train]\npatience = nan",
+        "[model.train]\nlearning_rate = inf",
+        "[counts]\nsnap = nan",
+        "[counts]\nshared_limit = -1.0",
+    ],
+)
+def test_numbers_beyond_all_use_are_refused(text):
+    """They would fill the memory, never end, or train nothing."""
+    with pytest.raises(OptionError, match="want"):
+        FitConfig.from_toml(text)

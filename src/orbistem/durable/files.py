@@ -59,6 +59,11 @@ def write_aside(final: Path, *, on_step: Step = no_step) -> Iterator[Path]:
         if error.filename is not None and Path(error.filename) not in (aside, *aside.parents):
             raise  # another file, such as the one that was being read
         raise disk_error(error, final) from error
+    except RuntimeError as error:  # HDF5 closes a file that it could not write
+        remove(aside)
+        if "file write failed" in str(error):
+            raise disk_error(OSError(str(error)), final) from error
+        raise
     except BaseException:
         remove(aside)
         raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,6 +14,9 @@ from orbistem.scan.ellipse import Ellipse, ellipse_matrix
 ORDERS_PER_RADIUS = np.pi / 2
 """Highest order per pixel of radius: a wavelength of four pixels along the ring. Together with a hat of
 two pixels and a band-limited image this stays below the frequency where pixels alias."""
+
+MIN_SPACING_PX = 0.1
+"""Closer rings share every pixel; ever closer ones would only fill the memory."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,8 +49,8 @@ class RingOptions:
     gaps: Literal["auto", "drop", "shrink"] = "auto"
 
     def __post_init__(self) -> None:
-        if not self.spacing_px > 0:
-            raise OptionError(f"spacing_px: want a number above 0, got {self.spacing_px}")
+        if not MIN_SPACING_PX <= self.spacing_px < math.inf:
+            raise OptionError(f"spacing_px: want {MIN_SPACING_PX} or more, got {self.spacing_px}")
         if self.max_order < 1:
             raise OptionError(f"max_order: want 1 or more, got {self.max_order}")
         if not self.max_condition >= 1:

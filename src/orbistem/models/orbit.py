@@ -49,6 +49,10 @@ MAX_ANGLES = 100_000
 """More angles than this in a model file are no option of ours."""
 
 
+BOUNDS = {"restarts": (0, 100), "refine_steps": (0, 1000), "samples": (1, 4096)}
+"""What can be done at all; a number beyond is a slip, and would fill the memory or never end."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OrbitVAEOptions:
     """Options of the model.
@@ -101,8 +105,11 @@ class OrbitVAEOptions:
                 "angles; leave it out"
             )
         require_angle_zero(self.angle_zero, group)
-        if self.restarts < 0:
-            raise OptionError(f"restarts: want 0 or more, got {self.restarts}; 0 settles it")
+        for name, (low, high) in BOUNDS.items():
+            if not low <= getattr(self, name) <= high:
+                raise OptionError(f"{name}: want {low} to {high}, got {getattr(self, name)}; correct it")
+        if self.mirror_line_deg is not None and not np.isfinite(self.mirror_line_deg):
+            raise OptionError(f"mirror_line_deg: want a finite azimuth, got {self.mirror_line_deg}")
         if self.scout_steps < 1:
             raise OptionError(f"scout_steps: want 1 or more, got {self.scout_steps}")
         if not 0 < self.heldout_share < 0.5:
@@ -365,6 +372,7 @@ class OrbitVAE:
             train=TrainOptions(**given["train"]),
         )
         _require_sizes(given["net"], arrays)
+        _require_shapes(arrays)
         orders = make_orders(arrays["order"])
         empty = make_net(
             arrays["eigenvalue"],
@@ -414,6 +422,29 @@ def _require_sizes(net: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
     for name in ("train_angles", "grid_angles"):
         if not 0 < int(net.get(name, 1)) <= MAX_ANGLES:
             raise ShapeError(f"{name}: want at most {MAX_ANGLES}, got {net[name]}")
+
+
+def _require_shapes(arrays: dict[str, np.ndarray]) -> None:
+    """Refuse arrays of a damaged file that do not fit each other; those of the net are compared with it."""
+    k, latents, nodes = arrays["order"].size, arrays["frame.activity"].size, arrays["counting.electrons"].size
+    want = {
+        "order": (k,),
+        "eigenvalue": (k,),
+        "model_error": (k,),
+        "library": (len(arrays["library"]), latents),
+        "frame.centre": (latents,),
+        "frame.matrix": (latents, latents),
+        "frame.activity": (latents,),
+        "counting.waves": (nodes, 2 * k),
+        "counting.electrons": (nodes,),
+    }
+    for name, shape in want.items():
+        kind = "iu" if name == "order" else "f"
+        if arrays[name].shape != shape or arrays[name].dtype.kind not in kind or 0 in arrays["library"].shape:
+            raise ShapeError(
+                f"{name}: want {'whole numbers' if kind == 'iu' else 'floats'} {shape}, got "
+                f"{arrays[name].dtype} {arrays[name].shape}; the model file is damaged"
+            )
 
 
 def as_pairs(coefficients: np.ndarray) -> np.ndarray:

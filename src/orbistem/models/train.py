@@ -58,8 +58,12 @@ class TrainOptions:
     def __post_init__(self) -> None:
         if self.steps < 1 or self.batch < 1 or self.rounds < 1:
             raise OptionError("steps, batch and rounds: want 1 or more")
-        if not self.learning_rate > 0:
-            raise OptionError(f"learning_rate: want a number above 0, got {self.learning_rate}")
+        if not 0 < self.learning_rate <= 1:
+            raise OptionError(f"learning_rate: want a number above 0, at most 1, got {self.learning_rate}")
+        if not 0 <= self.averaging < 1:
+            raise OptionError(f"averaging: want a number from 0 to below 1, got {self.averaging}")
+        if not self.patience > 0:
+            raise OptionError(f"patience: want a share of the steps above 0, got {self.patience}")
         if not 0 <= self.warm_up <= 1:
             raise OptionError(f"warm_up: want a number from 0 to 1, got {self.warm_up}")
         if self.schedule not in ("cosine", "constant"):

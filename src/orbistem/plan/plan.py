@@ -28,6 +28,9 @@ __all__ = ["Normalise", "Plan", "reference_total", "require_light"]
 
 Normalise = Literal["none", "total"]
 
+MAX_AWAY = 1.0
+"""How far from the detector's edge a centre may lie, in widths of the detector."""
+MAX_RATIO = 100.0
 CHUNK_VALUES = 2**20
 """Pixels worked on at once: 4 MB of float32 stay near the processor."""
 
@@ -139,6 +142,7 @@ class Plan:
                 f"pixel_valid: want bool {self.mean.shape}, got {self.pixel_valid.dtype} "
                 f"{self.pixel_valid.shape}; give one flag per detector pixel"
             )
+        self._require_place()
         if self.gain is not None and not (np.isfinite(self.gain) and self.gain > 0):
             raise OptionError(
                 f"gain: want counts per electron above 0, got {self.gain}; leave it out if unknown"
@@ -164,6 +168,20 @@ class Plan:
         if self.shift_px is not None and (self.shift_px.ndim != 2 or self.shift_px.shape[1] != 2):
             raise ShapeError(f"shift_px: want (position, 2), got {self.shift_px.shape}; one row per position")
         require_light(self.mean, self.pixel_valid & np.isfinite(self.mean))
+
+    def _require_place(self) -> None:
+        """Refuse a geometry that no scan has: the number of rings, and so the memory, follows from it."""
+        away = [max(-c, c - (n - 1)) / n for c, n in zip(self.centre_px, self.mean.shape, strict=True)]
+        if not all(far <= MAX_AWAY for far in away):
+            raise OptionError(
+                f"centre_px: want a centre on the detector, got {self.centre_px}; give --centre"
+            )
+        y, x = (abs(scale) for scale in self.pixel_scale)
+        for name, ratio in (("pixel_scale", y / x if x else 0.0), ("ellipse", self.ellipse[0])):
+            if not 1 / MAX_RATIO <= ratio <= MAX_RATIO:
+                raise OptionError(
+                    f"{name}: want a ratio from {1 / MAX_RATIO:g} to {MAX_RATIO:g}, got {ratio:g}; correct it"
+                )
 
     @property
     def detector_shape(self) -> tuple[int, int]:

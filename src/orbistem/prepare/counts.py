@@ -65,6 +65,10 @@ class CountsOptions:
             raise OptionError(f"gain: want a positive number of counts per electron, got {self.gain}")
         if self.offset is not None and not np.isfinite(self.offset):
             raise OptionError(f"offset: want a finite number of counts, got {self.offset}")
+        if not (0 <= self.snap <= 1 and 0 <= self.shared_limit <= 1):
+            raise OptionError(
+                f"snap, shared_limit: want numbers from 0 to 1, got {self.snap} and {self.shared_limit}"
+            )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

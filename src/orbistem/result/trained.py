@@ -77,6 +77,26 @@ class TrainedModel:
     background: NDArray[np.complexfloating[Any, Any]] | None = None
     readout: Readout | None = None
 
+    def _require_whole(self) -> None:
+        """Refuse parts of a damaged file that do not fit each other; one pattern is tried."""
+        basis, k = self.basis, self.basis.order.size
+        dim = self.vae.latent_dim
+        fits = {
+            "basis.order": basis.order.shape == (k,) and basis.order.dtype.kind in "iu",
+            "basis.vectors": basis.vectors.ndim == 2 and len(basis.vectors) == k,
+            "basis.eigenvalue": basis.eigenvalue.shape == (k,),
+            "basis.spectrum": basis.spectrum.ndim == 2 and basis.edge.shape == basis.spectrum.shape[:1],
+            "latents.order": sorted(self.latent_order) == list(range(dim)),
+            "latents.sign": len(self.latent_sign) == dim and {abs(one) for one in self.latent_sign} <= {1.0},
+            "latents.background": self.background is None or self.background.shape == (k,),
+        }
+        for name, good in fits.items():
+            if not good:
+                raise ShapeError(f"{name} does not fit the rest of the model; the model file is damaged")
+        one = self.coefficients(np.ones((1, *self.plan.detector_shape), np.float32))
+        if one.shape != (1, len(self.vae.state()[0]["order"])):
+            raise ShapeError("basis and network are of different sizes; the model file is damaged")
+
     @property
     def latent_dim(self) -> int:
         """Number of latents."""
@@ -346,7 +366,7 @@ class TrainedModel:
             latents, named = parts["latents"]
             pairs = latents.get("background")
             readout = parts.get("readout", ({}, {}))
-            return cls(
+            made = cls(
                 readout=Readout.from_parts(*readout) if readout[0] else None,
                 plan=plan,
                 basis=basis,
@@ -355,6 +375,8 @@ class TrainedModel:
                 latent_sign=tuple(float(one) for one in named["sign"]),
                 background=None if pairs is None else pairs[..., 0] + 1j * pairs[..., 1],
             )
+            made._require_whole()
+            return made
         except KeyError as error:
             raise InputError(
                 f"{folder}: the model lacks {one_line(error)}; run orbistem fit again"
