@@ -1,4 +1,4 @@
-"""Model files whose checksum is right and whose content is not: one sentence at loading, and never much memory."""
+"""Model files whose checksum is right and whose content is not: one sentence at loading, no full memory."""
 
 import json
 
