@@ -66,7 +66,7 @@ class GroupVerdict:
         return (
             f"{text}, which noise does not explain. The two differ because the group is judged by all that "
             f"it forbids together, the operation by its own part, here mostly order {carrier.order}: that is "
-            "broken (a residual tilt does it), but too little to break the group as a whole."
+            "broken (a small tilt can do it), but too little to break the group as a whole."
         )
 
 
