@@ -131,3 +131,27 @@ def test_odd_things_in_the_place_of_a_model(place, capsys, tmp_path):
     for text in ('{"schema": 1, "versions": 5}', "[" * 100_000, "null"):
         (tmp_path / "run" / "run.json").write_text(text, encoding="utf-8")
         assert not is_our_run(tmp_path / "run")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_verify_does_not_wait_for_a_pipe(place, capsys):
+    os.makedirs("run")
+    os.mkfifo("run/maps.nc")
+    with open("run/run.json", "w", encoding="utf-8") as file:
+        file.write('{"schema": 1, "files": {"maps.nc": "0"}}')
+    assert "maps.nc is missing" in refused(capsys, "verify", "run")
+
+
+def test_a_file_that_is_gone_while_it_is_read(place, capsys, monkeypatch, rng):
+    from orbistem import io
+
+    with h5py.File("scan.h5", "w") as file:
+        file["data"] = rng.poisson(5, (6, 5, 12, 10)).astype(np.uint16)
+    describe = io.describe
+
+    def vanish(scan):
+        os.remove("scan.h5")
+        return describe(scan)
+
+    monkeypatch.setattr(io, "describe", vanish)
+    assert "scan.h5" in refused(capsys, "info", "scan.h5")

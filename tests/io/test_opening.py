@@ -320,3 +320,15 @@ def test_hdf5_behind_a_user_block(tmp_path, rng, size):
     with h5py.File(tmp_path / "a.h5", "w", userblock_size=size) as file:
         file["data"] = counts
     assert np.array_equal(np.asarray(open_scan(tmp_path / "a.h5").patterns), counts)
+
+
+def test_a_file_that_was_written_anew_is_not_read_as_the_old_one(tmp_path, rng):
+    counts = rng.integers(0, 9, (6, 5, 8, 6), dtype=np.uint16)
+    for other in (counts[:2], counts.astype(np.float32), counts[..., :4]):
+        with h5py.File(tmp_path / "a.h5", "w") as file:
+            file["data"] = counts
+        scan = open_scan(tmp_path / "a.h5")
+        with h5py.File(tmp_path / "a.h5", "w") as file:
+            file["data"] = other
+        with pytest.raises(FormatError, match="changed since it was opened"):
+            scan.patterns.compute()

@@ -35,6 +35,7 @@ logger = logging.getLogger(__name__)
 
 OK, BUG, WRONG, INTERRUPTED = 0, 1, 2, 130
 _BAD_NAMES = {
+    errno.ENOENT: "this file is gone, or was never there",
     errno.ENAMETOOLONG: "this name is too long",
     errno.ENOTDIR: "a file stands where a folder should be",
     errno.ELOOP: "links lead in a circle",

@@ -176,7 +176,10 @@ class Guarded:
     def __getitem__(self, key: Any) -> np.ndarray[Any, Any]:
         """Read a part."""
         try:
-            return self.base[key]
+            part = self.base[key]
+            if part.dtype != self.dtype or part.shape != _shape_of(key, self.shape):
+                raise FormatError(f"{_where(self.base)} has changed since it was opened; open it again")
+            return part
         except (OrbistemError, MemoryError):
             raise
         except Exception as error:  # readers of damaged files raise every kind
@@ -185,6 +188,13 @@ class Guarded:
             if isinstance(error, FileNotFoundError) and not Path(where).exists():
                 raise  # gone as a whole, or not visible from this machine: no damage
             raise FormatError(f"{where} is damaged ({one_line(error)}); copy it again") from error
+
+
+def _shape_of(key: Any, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Shape of the part that slices cut out of an array of a given shape."""
+    keys = key if isinstance(key, tuple) else (key,)
+    keys += (slice(None),) * (len(shape) - len(keys))
+    return tuple(len(range(*part.indices(n))) for part, n in zip(keys, shape, strict=True))
 
 
 def _where(recipe: Any) -> str:

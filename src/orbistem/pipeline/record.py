@@ -158,7 +158,7 @@ def file_checksums(directory: Path) -> dict[str, str]:
             found[entry.name] = _tree_checksum(entry)
         elif entry.is_dir():
             found |= {f"{entry.name}/{name}": digest for name, digest in sha256_tree(entry).items()}
-        else:
+        elif entry.is_file():  # reading a pipe or a device may never end
             found[entry.name] = sha256_file(entry)
     return found
 
