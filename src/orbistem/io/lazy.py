@@ -177,7 +177,9 @@ class Guarded:
         """Read a part."""
         try:
             part = self.base[key]
-            if part.dtype != self.dtype or part.shape != _shape_of(key, self.shape):
+            if part.dtype.newbyteorder("=") != self.dtype.newbyteorder("=") or part.shape != _shape_of(
+                key, self.shape
+            ):
                 raise FormatError(f"{_where(self.base)} has changed since it was opened; open it again")
             return part
         except (OrbistemError, MemoryError):
