@@ -201,3 +201,18 @@ def test_measured_but_processed_data_have_no_gain(measured_frames, name):
 def test_normalised_drawn_data_have_no_gain(measured_frames):
     frames = measured_frames("srtio3").astype(np.float64)
     assert fit_of(frames / frames.sum(axis=(1, 2), keepdims=True)).gain is None
+
+
+@pytest.mark.parametrize("seed", [0, 1, 17, 39, 46])
+def test_a_beam_stop_in_a_small_scan_is_no_point_spread(seed):
+    """Few pixels carry the counts: chance correlations (seeds 17, 39, 46) exceed what their number says."""
+    y, x = np.indices((28, 28))
+    radius, azimuth = np.hypot(y - 13.2, x - 13.7), np.arctan2(y - 13.2, x - 13.7)
+    row, column = np.divmod(np.arange(224), 16)
+    wave = np.cos(3 * azimuth - 2 * np.pi * (2 * row / 14 + column / 16)[:, None, None])
+    rate = 0.65 * np.clip(7.5 - radius, 0, 1) + 0.35 * np.exp(-((radius - 9.5) ** 2) / 2) * (1 + 0.9 * wave)
+    rate *= 8000 / rate.sum(axis=(1, 2)).mean()
+    rate[:, 10:14, :12] = 0
+    fit = fit_of(np.random.default_rng(seed).poisson(rate).astype(np.uint16))
+    assert fit.together == 1
+    assert fit.dose == pytest.approx(rate.sum(axis=(1, 2)).mean(), rel=0.02)
