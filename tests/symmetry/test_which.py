@@ -220,7 +220,7 @@ def test_a_group_is_said_beside_its_weakest_operation(rng):
     assert verdict.at_odds
     for word in ("D4 (4mm)", "p = 0.014", "half-turn", "3.2e-05", "order 3"):
         assert word in verdict.sentence()
-    assert "residual tilt" not in GroupVerdict(name="D4", p=0.5, weakest=own[0], looks=6).sentence()
+    assert "small tilt" not in GroupVerdict(name="D4", p=0.5, weakest=own[0], looks=6).sentence()
     assert "cannot be told" in GroupVerdict(name="", p=np.nan, weakest=None, looks=0).sentence()
 
 
