@@ -31,7 +31,7 @@ from orbistem.simulate import Variant, expose, find_recipe
 from orbistem.simulate.multislice import clean_patterns
 from orbistem.simulate.recipes import Recipe
 from orbistem.simulate.run import build_for, scan_positions
-from orbistem.symmetry import broken as broken_module
+from orbistem.symmetry import pooled_scores
 
 SCANS = {"zns-110": (48, 60), "zns-001": (36, 36)}
 """Positions (y, x) over 16.2 × 19.1 Å and 16.2 × 16.2 Å."""
@@ -152,7 +152,7 @@ def broken(counts: np.ndarray, scene: Scene, seed: int) -> np.ndarray:
     Few draws of the law of the maximum: it turns a score into another of the same rank, which the area under
     the ROC curve does not see.
     """
-    broken_module.DRAWS = broken_module.DRAWN_AT_ONCE
+    pooled_scores.DRAWS = pooled_scores.DRAWN_AT_ONCE
     found = find(counts, scene.steps, seed, grid=scene.grid)
     return np.asarray(found.score)
 
