@@ -6,7 +6,7 @@ import math
 import re
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -28,6 +28,7 @@ from orbistem.cli.options import (
 
 if TYPE_CHECKING:
     from orbistem.config import FitConfig
+    from orbistem.models.orbit import GroupChoice
     from orbistem.result import Result
 
 BACKGROUNDS = ("learned", "mean", "azimuthal", "none")
@@ -213,18 +214,6 @@ def _reference(text: str | None) -> dict[str, Any]:
     return {"reference_name": text}  # what is neither a name nor a file is refused where the scan is known
 
 
-def _group(text: str) -> Any:
-    from orbistem.errors import OptionError
-    from orbistem.groups import GROUPS
-
-    names = [group.name for group in GROUPS]
-    if text != "auto" and text not in names:
-        raise OptionError(
-            f"group: want auto or one of {', '.join(names)}, got {text!r}; SO2 is right where in doubt"
-        )
-    return text
-
-
 def _latents(text: str) -> int:
     """Number of latents; 0 for auto."""
     if text == "auto":
@@ -256,7 +245,7 @@ def _with_fit_options(
     seed: int | None,
 ) -> FitConfig:
     if group is not None:
-        options = options.replace(model=replace(options.model, group=_group(group)))
+        options = options.replace(model=replace(options.model, group=cast("GroupChoice", group)))
     if angle_zero is not None:
         options = options.replace(model=replace(options.model, angle_zero=_angle_zero(angle_zero)))
     if latent_dim is not None:

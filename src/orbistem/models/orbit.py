@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from orbistem.errors import OptionError, ShapeError
-from orbistem.groups import Group, GroupName
+from orbistem.groups import GROUPS, Group, GroupName
 from orbistem.harmonics.count_nodes import CountNodes
 from orbistem.harmonics.steerable_pca import SteerableBasis
 from orbistem.models.angle import Orders, make_orders
@@ -98,6 +98,12 @@ class OrbitVAEOptions:
     angle_zero: AngleZeroName = "free"
 
     def __post_init__(self) -> None:
+        names = [one.name for one in GROUPS]
+        if self.group != AUTO and self.group not in names:
+            raise OptionError(
+                f"group: want {AUTO} or one of {', '.join(names)}, got {self.group!r}; "
+                "SO2 is right where in doubt"
+            )
         group = Group.from_name("SO2" if self.group == AUTO else self.group)
         if self.net.mirrored and not group.continuous and not group.mirrors:
             raise OptionError(

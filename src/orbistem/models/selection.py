@@ -64,9 +64,9 @@ def fit_selected(
         best = _compare(best, other, "taking mirror images for the same site", words)
     if not n:
         usual = best
-        best = _more_latents(usual, attempt, words)
+        best = _other_latents(usual, attempt, words, step=1)
         if best is usual:
-            best = _fewer_latents(usual, attempt, words)
+            best = _other_latents(usual, attempt, words, step=-1)
     report = replace(best.fitted.report, words=(*best.fitted.report.words, *words))
     return best.fitted.model, report
 
@@ -77,23 +77,20 @@ def better_by(evidence: np.ndarray, than: np.ndarray) -> tuple[float, float]:
     return float(gain.mean()), float(gain.std() / np.sqrt(len(gain)))
 
 
-def _more_latents(best: _Tried, attempt: Callable[[str, int], _Tried], words: list[str]) -> _Tried:
-    while best.fitted.model.active.all() and best.fitted.model.latent_dim < MOST_LATENTS:
-        n = best.fitted.model.latent_dim + 1
-        last, best = best, _compare(best, attempt(best.fitted.model.group, n), f"{n} latents", words)
-        if best is last:
-            break
-    return best
+def _other_latents(
+    best: _Tried, attempt: Callable[[str, int], _Tried], words: list[str], *, step: int
+) -> _Tried:
+    """One latent more (`step` 1) or less (-1) at a time, until that is not the better choice.
 
-
-def _fewer_latents(best: _Tried, attempt: Callable[[str, int], _Tried], words: list[str]) -> _Tried:
-    """A latent too many fits the noise of faint patterns; one that is not in use does not, and may stay."""
-    while best.fitted.model.active.all() and best.fitted.model.latent_dim > 1:
-        n = best.fitted.model.latent_dim
-        last, best = best, _compare(attempt(best.fitted.model.group, n - 1), best, f"{n} latents", words)
-        if best is last:
-            break
-    return best
+    A latent too many fits the noise of faint patterns; one that is not in use does not, and may stay.
+    """
+    model = best.fitted.model
+    n = model.latent_dim + step
+    if not model.active.all() or not 1 <= n <= MOST_LATENTS:
+        return best
+    simple, other = sorted((best, attempt(model.group, n)), key=lambda one: one.fitted.model.latent_dim)
+    kept = _compare(simple, other, f"{other.fitted.model.latent_dim} latents", words)
+    return best if kept is best else _other_latents(kept, attempt, words, step=step)
 
 
 def _compare(simple: _Tried, other: _Tried, name: str, words: list[str]) -> _Tried:

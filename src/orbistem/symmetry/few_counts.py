@@ -33,11 +33,6 @@ class ElectronCumulants:
     fourth: np.ndarray
     mass_third: np.ndarray
 
-    @classmethod
-    def none(cls, n_modes: int) -> ElectronCumulants:
-        """Of Gaussian noise."""
-        return cls(fourth=np.zeros((n_modes, n_modes)), mass_third=np.zeros(2))
-
 
 def electron_cumulants(
     analyser: Analyser, mean: np.ndarray, *, order: np.ndarray, vectors: np.ndarray, mass: np.ndarray

@@ -25,6 +25,7 @@ from orbistem.symmetry.calibration import chi_square_score, normal_ranks
 from orbistem.symmetry.coarse import CoarseModes
 from orbistem.symmetry.components import Components
 from orbistem.symmetry.energy_tests import EnergyTests
+from orbistem.symmetry.expected import Expected
 from orbistem.symmetry.mirror import best_line
 from orbistem.symmetry.n_fold import FOLDS
 from orbistem.symmetry.sstem import sstem
@@ -154,20 +155,11 @@ def which_operation(
     OptionError
         The region holds no scored position.
     """
-    rows = np.flatnonzero(region) if region.dtype == np.bool_ else np.asarray(region)
-    rows = rows[np.isfinite(broken.score[rows])]
-    if broken.expected is None or not len(rows):
-        raise OptionError("region: want positions that have a score, got none; choose others")
-    expected = broken.expected
+    rows, expected = _scored(broken, region)
     difference = (expected.residual[rows] * expected.phase[rows].conj()).mean(axis=0)
     variance = modes.variance(expected.rings, len(expected.residual))[rows]
     noise = variance.mean(axis=0) / len(rows)
-    if like is None:
-        orders = np.unique(modes.order[modes.order > 0])
-        squares = np.stack([np.sum(difference[modes.order == m] ** 2) for m in orders])
-        named = _operations(float(best_line(squares[None], orders)[0][0]))
-    else:
-        named = [(one.name, one.operation) for one in like.operations]
+    named = _tried(*_squares(difference[None], modes), like)
     operations = []
     for name, operation in named:
         part, freedom = _broken_part(difference, modes.order, operation)
@@ -196,20 +188,11 @@ def which_of_single(
     broken, modes, region, like
         As for `which_operation`.
     """
-    rows = np.flatnonzero(region) if region.dtype == np.bool_ else np.asarray(region)
-    rows = rows[np.isfinite(broken.score[rows])]
-    if broken.expected is None or not len(rows):
-        raise OptionError("region: want positions that have a score, got none; choose others")
-    expected = broken.expected
+    rows, expected = _scored(broken, region)
     every = expected.residual * expected.phase.conj()
     variance = modes.variance(expected.rings, len(every))
     scaled = every / np.sqrt(variance)
-    if like is None:
-        orders = np.unique(modes.order[modes.order > 0])
-        squares = np.stack([np.sum(scaled[rows][:, modes.order == m] ** 2) for m in orders])
-        named = _operations(float(best_line(squares[None], orders)[0][0]))
-    else:
-        named = [(one.name, one.operation) for one in like.operations]
+    named = _tried(*_squares(scaled[rows], modes), like)
 
     def above(energy: np.ndarray) -> float:
         ranks = normal_ranks(energy, broken.reference)[rows]
@@ -273,10 +256,7 @@ def pattern_operations(
         Try the same operations as there, on the same lines.
     """
     tests = EnergyTests(components)
-    if like is None:
-        named = _operations(float(best_line(tests.squares, tests.orders)[0][0]))
-    else:
-        named = [(one.name, one.operation) for one in like.operations]
+    named = _tried(tests.squares, tests.orders, like)
     alike = sstem(components, operations=tuple(operation for _, operation in named))
     noise = np.full(len(modes.order), float(np.mean(components.variance)))
     operations = []
@@ -331,6 +311,28 @@ def fine_values(harmonics: np.ndarray, static: np.ndarray, modes: CoarseModes) -
     """Mean of harmonics (n, ring, order) about the static background (ring, order), in modes (mode,)."""
     about = np.nanmean(np.asarray(harmonics, np.complex128), axis=0) - static
     return np.asarray(modes.of(about[None])[0], np.complex128)
+
+
+def _scored(broken: Broken, region: np.ndarray) -> tuple[np.ndarray, Expected]:
+    """Rows of a region that have a score, and what was expected there."""
+    rows = np.flatnonzero(region) if region.dtype == np.bool_ else np.asarray(region)
+    rows = rows[np.isfinite(broken.score[rows])]
+    if broken.expected is None or not len(rows):
+        raise OptionError("region: want positions that have a score, got none; choose others")
+    return rows, broken.expected
+
+
+def _squares(values: np.ndarray, modes: CoarseModes) -> tuple[np.ndarray, np.ndarray]:
+    """Sum of the squares of values (n, mode) in each order above 0, (1, order), and these orders."""
+    orders = np.unique(modes.order[modes.order > 0])
+    return np.stack([np.sum(values[:, modes.order == m] ** 2) for m in orders])[None], orders
+
+
+def _tried(squares: np.ndarray, orders: np.ndarray, like: Which | None) -> list[tuple[str, Operation]]:
+    """The operations to judge: those of another judgement, or from the line that mirrors best."""
+    if like is not None:
+        return [(one.name, one.operation) for one in like.operations]
+    return _operations(float(best_line(squares, orders)[0][0]))
 
 
 def _operations(line_rad: float) -> list[tuple[str, Operation]]:
