@@ -91,6 +91,7 @@ def test_the_dose_of_a_camera_that_spreads_electrons_counts_each_once(rng, quick
     assert result.run["noise"]["correlated"] > 5
     assert result.run["noise"]["dose"] == pytest.approx(DOSE, rel=0.1)
     assert float(result.maps.dose.median()) == pytest.approx(DOSE, rel=0.1)
+    assert result.run["noise"]["gain"] * result.run["noise"]["together"] == pytest.approx(7, rel=0.1)
 
 
 def test_masked_and_hot_pixels_count_in_no_map(rng, quick_fit):

@@ -236,6 +236,7 @@ def _as_prepared(plan: Plan, moments: MomentsResult) -> Preparation:
             read_variance=0.0,
             dose=light / plan.counts_per_electron,
             correlated=float("nan"),
+            together=plan.together,
             why="as in the model",
         ),
         whitening=WhiteningChoice(

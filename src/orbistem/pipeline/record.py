@@ -54,6 +54,7 @@ def describe_run(scan: Scan, config: FitConfig, prepared: Preparation, *, checks
             "offset": prepared.counts.offset,
             "dose": prepared.counts.dose,
             "correlated": prepared.counts.correlated,
+            "together": prepared.counts.together,
         },
         "centre": {
             "px": list(prepared.centre.centre_px),

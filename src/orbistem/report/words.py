@@ -171,7 +171,7 @@ def _noise_sentence(files: RunFiles) -> str:
             about
             + "The counts do not follow Poisson statistics, so the noise was judged from the weakest shapes."
         )
-    text = f"One electron makes {readable(gain)} counts"
+    text = f"One electron makes {readable(gain * (number(noise, 'together') or 1.0))} counts"
     if dose is not None:
         text += f"; the median pattern holds {readable(dose)} electrons"
     if variance is not None:
