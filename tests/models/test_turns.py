@@ -111,7 +111,9 @@ def test_mirror_images_get_equal_latents_and_opposite_hands(rng, name):
     sd = np.sqrt(np.maximum(np.diagonal(found["covariance"], axis1=1, axis2=2), 1e-12))
     alike = np.all(np.abs(image["z"] - found["z"]) < 0.5 * sd, axis=1)
     assert alike.mean() > 0.95
-    np.testing.assert_allclose(image["handedness"][alike], -found["handedness"][alike], atol=0.05)
+    sure = alike & (np.abs(found["handedness"]) > 0.5)  # the others count as the template, seen either way
+    assert sure.mean() > 0.7
+    np.testing.assert_allclose(image["handedness"][sure], -found["handedness"][sure], atol=0.05)
     np.testing.assert_allclose(image["evidence"][alike], found["evidence"][alike], atol=0.3)
 
 

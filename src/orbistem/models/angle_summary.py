@@ -143,7 +143,7 @@ def turn_summary(field: Array, start: Array, of_pattern: Array | None = None) ->
     return angle, jnp.minimum(jnp.sqrt(square), UNKNOWN_SD), order
 
 
-def hand_summary(odds: Array, unlike: Array) -> Array:
+def hand_summary(odds: Array, unlike: Array, doubt: Array | float = 0.0) -> Array:
     """Probability of one hand minus that of the other, for sites that may have none, (n,) in (-1, 1).
 
     Parameters
@@ -152,14 +152,17 @@ def hand_summary(odds: Array, unlike: Array) -> Array:
         Log odds L of the two hands, were the template's asymmetry certain, (n,).
     unlike
         Half the squared distance D of the template from its own mirror image, in noise units (n,).
+    doubt
+        Log odds S that a decoder's error makes on a mirror line (`hands.hand_in_doubt`), (n,).
 
     Notes
     -----
     A template is never quite symmetric, so a site on a mirror line seems to have a hand by chance. A third
     template stands midway, that of a site without a hand: it fits worse than the hands by D/4 - L/2 and
-    D/4 + L/2. With the odds 1 : 1 of a hand beforehand, sinh(L/2) / (cosh(L/2) + exp(D/4)).
+    D/4 + L/2. With the odds 1 : 1 of a hand beforehand, sinh(L/2) / (cosh(L/2) + exp(D/4)), and no less than
+    S/2 in the place of D/4.
     """
-    x, y = odds / 2, unlike / 4
+    x, y = odds / 2, jnp.maximum(unlike / 4, doubt / 2)
     top = jnp.maximum(jnp.abs(x), y)
     forth, back, none = jnp.exp(x - top), jnp.exp(-x - top), jnp.exp(y - top)
     return (forth - back) / (forth + back + 2 * none)

@@ -10,6 +10,7 @@ import numpy as np
 
 from orbistem.models.angle import Orders
 from orbistem.models.empirical import Prior, around
+from orbistem.models.hands import DOUBT_NATS, MOST_DOUBT, USUAL_DOUBT, find_doubt, with_hands_together
 from orbistem.models.infer import encode_batch, infer_all
 from orbistem.models.orbit import LIBRARY_SIZE, LatentFrame, OrbitVAE, OrbitVAEOptions
 from orbistem.models.orbit_vae import OrbitNet, centred
@@ -62,10 +63,16 @@ def finish(
         model_error, library = infer.settled(some, entries, model_error, library)
     found = infer.posterior(few, model_error, library)
     frame = latent_frame(found["z"], found["covariance"])
+    hand_doubt = USUAL_DOUBT
     if not only_compared:
         prior = around(library, frame.matrix, frame.activity)
         found = infer.posterior(few, model_error, library, prior)
         frame = latent_frame(found["z"], found["covariance"])
+        if net.turns.mirrors:
+            found = infer.posterior(some, model_error, library, prior)
+            hand_doubt = find_doubt(found["odds"], found["unlike"], found["size"])
+            either = np.abs(found["odds"]) < DOUBT_NATS + MOST_DOUBT * found["size"]
+            net = with_hands_together(net, found["hands_apart"][either], orders)
     return OrbitVAE(
         net,
         model_error=np.asarray(model_error),
@@ -74,6 +81,7 @@ def finish(
         orders=orders,
         eigenvalue=eigenvalue,
         options=options,
+        hand_doubt=hand_doubt,
     )
 
 

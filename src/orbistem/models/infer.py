@@ -24,6 +24,7 @@ from orbistem.models.angle_summary import (
 )
 from orbistem.models.angle_zero import AngleZero, direction_sd, polar_azimuth
 from orbistem.models.empirical import Prior
+from orbistem.models.hands import USUAL_DOUBT, hand_in_doubt
 from orbistem.models.orbit_vae import OrbitNet, centred, encode_raw
 from orbistem.models.refine import Refined, refine, sample_posterior
 from orbistem.models.turns import Turns, mirror_pairs
@@ -49,6 +50,10 @@ class Inferred(NamedTuple):
     pattern: Array  # posterior mean pattern (n, k, 2), centred
     power: Array  # posterior mean of its squared coefficients (n, k)
     handedness: Array  # posterior mean of the mirror's sign: 1 as the template, -1 its mirror image
+    odds: Array  # log odds of template against mirror image
+    unlike: Array  # half the squared distance of the template from its mirror image
+    size: Array  # half the squared length of the template
+    hands_apart: Array  # angle as the template minus that as its mirror image, rad
 
 
 @eqx.filter_jit
@@ -70,6 +75,7 @@ def infer_batch(
     n_samples: int,
     prior: Prior | None = None,
     zero: AngleZero | None = None,
+    hand_doubt: float | Array = USUAL_DOUBT,
 ) -> Inferred:
     """Full inference for one batch.
 
@@ -86,6 +92,8 @@ def infer_batch(
         Where the latents of the scan lie; None: a standard normal.
     zero
         Of which zero of the angle `angle_sd` and `angle_order` speak; `angle` keeps that of training.
+    hand_doubt
+        Share of the template by which the hands of a site may differ that has none, see `hands`.
     """
     a = centred(net, a)
     turns = net.turns
@@ -120,13 +128,18 @@ def infer_batch(
     start, field, odds = refined.angle, posterior.angle_field, posterior.hand_odds
     direction = posterior.direction
     pattern = posterior.pattern
+    scaled = template * jax.lax.rsqrt(1 + model_error)[None, :, None]
+    unlike, hands_apart = jnp.zeros_like(start), jnp.zeros_like(start)
     if turns.mirrors:
-        other = odds < 0
+        unlike = _unlike_its_mirror_image(scaled, orders, turns)
+        doubt = hand_in_doubt(scaled, hand_doubt)
+        other = jnp.where(jnp.abs(odds) < doubt, mirrored, odds < 0)  # in doubt as the template
+        ends = _peak(field, start), _peak(posterior.other_field, posterior.other_angle)
+        hands_apart = ends[0] + ends[1] - turns.mirror_rad
         start = jnp.where(other, posterior.other_angle, start)
         field = jnp.where(other[:, None], posterior.other_field, field)
         direction = jnp.where(other[:, None], posterior.other_direction, direction)
         pattern = _viewed(pattern, mirrored, orders, turns)
-    scaled = template * jax.lax.rsqrt(1 + model_error)[None, :, None]
     own = orders_of_patterns(
         a, natural, refined.angle, model_error, net.decoder.scale**2, orders, counting=net.counting
     )
@@ -141,9 +154,11 @@ def infer_batch(
         angle, sd, order = turn_summary(field, start, own)
     handedness = jnp.ones_like(angle)
     if turns.mirrors:
-        angle = jnp.where(mirrored ^ other, turns.mirror_rad - angle, angle)
-        hand = hand_summary(odds, _unlike_its_mirror_image(scaled, orders, turns))
-        handedness = jnp.where(mirrored, -1.0, 1.0) * hand
+        as_image = mirrored ^ other
+        angle = jnp.where(as_image, turns.mirror_rad - angle, angle)
+        hand = hand_summary(odds, unlike, doubt)
+        hand = jnp.where(mirrored, -1.0, 1.0) * hand
+        handedness = jnp.where(as_image, hand, jnp.maximum(hand, 0.0))
     return Inferred(
         posterior.mean,
         posterior.covariance,
@@ -156,7 +171,16 @@ def infer_batch(
         pattern,
         posterior.power,
         handedness,
+        jnp.where(mirrored, -odds, odds),
+        unlike,
+        jnp.sum(scaled**2, axis=(-2, -1)) / 2,
+        hands_apart,
     )
+
+
+def _peak(field: Array, start: Array) -> Array:
+    """Best angle of a log posterior (n, angle) on a grid that starts at `start`, (n,)."""
+    return start + jnp.argmax(field, axis=-1).astype(field.dtype) * (2 * jnp.pi / field.shape[1])
 
 
 def _azimuth_slope(net: OrbitNet, z: Array, zero: AngleZero) -> Array:
@@ -291,6 +315,7 @@ def infer_all(
     seed: int = 0,
     prior: Prior | None = None,
     zero: AngleZero | None = None,
+    hand_doubt: float = USUAL_DOUBT,
 ) -> dict[str, np.ndarray]:
     """Inference for any number of patterns, in batches of one compiled shape.
 
@@ -318,6 +343,7 @@ def infer_all(
                 n_samples=n_samples,
                 prior=prior,
                 zero=zero,
+                hand_doubt=jnp.float32(hand_doubt),
             )
             parts.append([np.asarray(x)[:n] for x in found])
         except jax.errors.JaxRuntimeError as fault:

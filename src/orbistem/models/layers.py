@@ -121,6 +121,26 @@ class Decoder(eqx.Module):
         return raw * scale[None, :, None] * keep[None]
 
 
+def turned_templates(decoder: Decoder, by: float, orders: Orders) -> Decoder:
+    """The decoder with all templates turned by an angle, rad."""
+    last = decoder.net.layers[-1]
+    assert last.bias is not None
+    phase = by * orders.of
+    cos, sin = jnp.asarray(np.cos(phase), jnp.float32), jnp.asarray(np.sin(phase), jnp.float32)
+
+    def turned(rows: Array) -> Array:
+        pairs = rows.reshape(len(orders.of), 2, -1)
+        re, im = pairs[:, 0], pairs[:, 1]
+        both = [re * cos[:, None] + im * sin[:, None], im * cos[:, None] - re * sin[:, None]]
+        return jnp.stack(both, axis=1).reshape(rows.shape)
+
+    replaced = turned(last.weight), turned(last.bias)
+    found: Decoder = eqx.tree_at(
+        lambda d: (d.net.layers[-1].weight, d.net.layers[-1].bias), decoder, replaced
+    )
+    return found
+
+
 def _linear(layer: eqx.nn.Linear, x: Array) -> Array:
     """Layer applied to rows (n, width)."""
     assert layer.bias is not None

@@ -28,6 +28,7 @@ from orbistem.models.angle_zero import (
 from orbistem.models.counting import Counting
 from orbistem.models.empirical import around
 from orbistem.models.full_products import full_products
+from orbistem.models.hands import USUAL_DOUBT
 from orbistem.models.infer import encode_batch, infer_all
 from orbistem.models.orbit_vae import OrbitNet, OrbitOptions, make_net
 from orbistem.models.protocol import Encoding, TrainingReport
@@ -154,6 +155,7 @@ class OrbitVAE:
         eigenvalue: np.ndarray,
         options: OrbitVAEOptions,
         zero: AngleZero | None = None,
+        hand_doubt: float = USUAL_DOUBT,
     ) -> None:
         self._net = net
         self._model_error = model_error
@@ -163,6 +165,7 @@ class OrbitVAE:
         self._eigenvalue = eigenvalue
         self._options = options
         self._zero = zero
+        self._hand_doubt = hand_doubt
         self._prior = around(library, frame.matrix, frame.activity)
 
     @property
@@ -279,6 +282,7 @@ class OrbitVAE:
             eigenvalue=self._eigenvalue,
             options=replace(self._options, angle_zero=name),
             zero=zero,
+            hand_doubt=self._hand_doubt,
         )
 
     @property
@@ -345,6 +349,7 @@ class OrbitVAE:
             n_samples=self._options.samples,
             prior=self._prior,
             zero=self._zero,
+            hand_doubt=self._hand_doubt,
         )
 
     # ---------------------------------------------------------------- storage
@@ -365,7 +370,11 @@ class OrbitVAE:
             "counting.waves": np.asarray(counting.waves),
             "counting.electrons": np.asarray(counting.electrons),
         }
-        values = {"options": asdict(self._options), "mirror_rad": self._net.turns.mirror_rad}
+        values = {
+            "options": asdict(self._options),
+            "mirror_rad": self._net.turns.mirror_rad,
+            "hand_doubt": self._hand_doubt,
+        }
         return arrays, values | ({} if self._zero is None else {"zero": asdict(self._zero)})
 
     @classmethod
@@ -413,6 +422,7 @@ class OrbitVAE:
             eigenvalue=arrays["eigenvalue"],
             options=options,
             zero=stored_angle_zero(values.get("zero"), orders),
+            hand_doubt=float(values.get("hand_doubt", USUAL_DOUBT)),
         )
 
 

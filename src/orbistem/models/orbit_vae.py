@@ -201,7 +201,9 @@ def loss_terms(
     turns = net.turns
     n_angles = turns.count(options.grid_angles)
     a = turned_copies(centred(net, a), k_turn, orders, options=options, turns=turns)
-    mean, log_var = encode_raw(net, a, n_angles=options.train_angles)
+    # pattern and mirror image share the angles
+    angles = options.train_angles // 2 if turns.mirrors and turns.free else options.train_angles
+    mean, log_var = encode_raw(net, a, n_angles=max(angles, 1))
     sigma = jnp.sqrt(1 + model_error)
     constant = jnp.sum(jnp.asarray(orders.freedom) * (jnp.log(sigma) + LOG_TWO_PI / 2))
     noise = jax.random.normal(k_draw, (options.draws, *mean.shape))

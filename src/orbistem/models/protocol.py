@@ -28,8 +28,8 @@ class Encoding:
         Squared misfit over degrees of freedom against shot noise alone, shape (n,).
     handedness
         Posterior mean of the mirror's sign, from 1, the template, to -1, its mirror image (ky → -ky),
-        shape (n,); near 0 the two cannot be told apart. The angle is that of the likelier hand. None where
-        mirror images are different sites.
+        shape (n,); near 0 the two cannot be told apart. The angle is that of the mirror image where it is
+        below 0, else that of the template. None where mirror images are different sites.
     """
 
     z: np.ndarray
