@@ -23,12 +23,13 @@ from orbistem.models.choice import Outcome, better_start, choose, long_starts
 from orbistem.models.counting import Counting
 from orbistem.models.finish import agree, finish, refined_evidence
 from orbistem.models.full_products import full_products
+from orbistem.models.mirror_images import mirror_words
 from orbistem.models.objective import OrbitProblem
 from orbistem.models.orbit import OrbitVAE, OrbitVAEOptions, as_pairs
 from orbistem.models.orbit_vae import OrbitNet, make_net
 from orbistem.models.protocol import Restart, TrainingReport
 from orbistem.models.train import State, TrainOptions, begin, train
-from orbistem.models.turns import Turns, find_mirror_line, make_turns
+from orbistem.models.turns import ANY_TURN, Turns, find_mirror_line, make_turns
 from orbistem.progress import Progress, Silent
 
 SCOUT_ROUNDS = 5
@@ -151,6 +152,11 @@ def fit_one(
         model = model.with_zero(find_angle_zero(basis))
     agreement = agree(model, other, data.pairs)
     problem = _problem(model)
+    images: tuple[str, ...] = ()
+    if turns == ANY_TURN and data.counting is None and model.active.any():
+        heldout = np.asarray(data.heldout)
+        heldout = heldout[..., 0] + 1j * heldout[..., 1]
+        images = mirror_words(model, heldout, signal_nats=basis.signal_nats)
     report = TrainingReport(
         steps=sum(o.restart.steps for o in ranked),
         patterns_per_s=mains[0].patterns_per_s,
@@ -164,6 +170,7 @@ def fit_one(
         words=(
             *_words(model, scouts, mains, winner, agreement, time.perf_counter() - began),
             *_zero_words(model, options),
+            *images,
         ),
     )
 

@@ -47,7 +47,8 @@ class OrbitOptions:
     decoder_width, decoder_depth
         Width and number of the decoder's hidden layers.
     train_angles, grid_angles
-        Angles on which the encoder's layers, and the angle's posterior, are evaluated in training.
+        Angles on which the encoder's layers, and the angle's posterior, are evaluated in training; where any
+        turn and mirror images are the same site, pattern and image get half the encoder's angles each.
     model_error_share
         Model error followed in training stays below this share of the signal; 0: it is only measured
         afterwards; below 0: settled by the spectrum.
