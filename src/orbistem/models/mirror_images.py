@@ -48,7 +48,7 @@ def mirror_words(model: _Model, coefficients: np.ndarray, *, signal_nats: float)
     if lost > max(LEAST_NATS, AS_WELL * signal_nats):
         return ()
     return (
-        f"mirror images of the patterns are explained as well as the patterns ({lost:.0f} of "
-        f"{signal_nats:.0f} nats worse), as by a crystal that shows both hands of each site: --group O2 "
-        "takes a pattern and its mirror image for one site, and equal sites get closer latents",
+        f"mirror images of the patterns are explained as well as the patterns ({max(lost, 0.0):.0f} of "
+        f"{signal_nats:.0f} nats worse), as where each site is met in both hands: --group O2 takes a pattern "
+        "and its mirror image for one site, and equal sites get closer latents",
     )
