@@ -9,6 +9,7 @@ from typing import Protocol, runtime_checkable
 __all__ = [
     "ClosedError",
     "FormatError",
+    "GoneError",
     "InputError",
     "MissingExtraError",
     "OptionError",
@@ -39,6 +40,10 @@ class OptionError(OrbistemError, ValueError):
 
 class FormatError(OrbistemError, ValueError):
     """A file cannot be read: unknown format, damaged, or its content was not named precisely enough."""
+
+
+class GoneError(OrbistemError, FileNotFoundError):
+    """A file that was opened is no longer there when its patterns are read."""
 
 
 class MissingExtraError(OrbistemError, ImportError):

@@ -11,6 +11,7 @@ from pathlib import Path
 from orbistem.durable.disk import Step, disk_error, no_step, remove, rename, sync_file, sync_folder
 from orbistem.durable.lock import age_s, is_running
 from orbistem.durable.swap import swap_directory
+from orbistem.errors import OrbistemError
 
 __all__ = ["atomic_write_bytes", "atomic_write_text", "sha256_file", "sha256_tree", "write_aside"]
 
@@ -54,6 +55,9 @@ def write_aside(final: Path, *, on_step: Step = no_step) -> Iterator[Path]:
         rename(aside, final)
         on_step("renamed")
         sync_folder(final.parent)
+    except OrbistemError:  # a sentence already, although some are errors of the operating system, too
+        remove(aside)
+        raise
     except OSError as error:
         remove(aside)
         if error.filename is not None and Path(error.filename) not in (aside, *aside.parents):

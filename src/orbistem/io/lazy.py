@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from orbistem.errors import FormatError, OrbistemError, one_line
+from orbistem.io.same_file import Mark, gone, marks_of, where_is
 
 __all__ = ["Folded", "FramesAt", "Guarded", "Joined", "Recipe", "Stored", "as_lazy"]
 
@@ -94,6 +95,11 @@ class FramesAt(ABC):
     dtype: np.dtype[Any]
 
     @property
+    def watched(self) -> tuple[str, ...]:
+        """Files that must be as they were when they were opened (see `orbistem.io.same_file`)."""
+        return (self.path,)
+
+    @property
     def shape(self) -> tuple[int, int, int]:
         """(n, ky, kx)."""
         return (len(self.offsets), *self.frame_shape)
@@ -148,15 +154,24 @@ def as_lazy(recipe: Recipe, *, storage_chunks: tuple[int, ...] | None = None, al
     chunks = tuple(min(lines, n) if axis == along else n for axis, n in enumerate(recipe.shape))
     meta = np.empty((0,) * recipe.ndim, dtype=recipe.dtype)
     return da.from_array(  # type: ignore[no-untyped-call]
-        Guarded(recipe), chunks=chunks, name=False, inline_array=True, meta=meta
+        Guarded(recipe, marks_of(recipe)), chunks=chunks, name=False, inline_array=True, meta=meta
     )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Guarded:
-    """A recipe whose failures are one sentence, whichever error a reader raises."""
+    """A recipe whose failures are one sentence, whichever error a reader raises.
+
+    Attributes
+    ----------
+    base
+        The recipe.
+    marks
+        Of files that must be as they were when they were opened.
+    """
 
     base: Recipe
+    marks: tuple[Mark, ...] = ()
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -176,20 +191,35 @@ class Guarded:
     def __getitem__(self, key: Any) -> np.ndarray[Any, Any]:
         """Read a part."""
         try:
+            for mark in self.marks:
+                mark.check()
             part = self.base[key]
             if part.dtype.newbyteorder("=") != self.dtype.newbyteorder("=") or part.shape != _shape_of(
                 key, self.shape
             ):
-                raise FormatError(f"{_where(self.base)} has changed since it was opened; open it again")
+                raise FormatError(f"{where_is(self.base)} has changed since it was opened; open it again")
             return part
-        except (OrbistemError, MemoryError):
+        except MemoryError:
             raise
         except Exception as error:  # readers of damaged files raise every kind
             logger.debug("reading failed", exc_info=error)
-            where = _where(self.base)
-            if isinstance(error, FileNotFoundError) and not Path(where).exists():
-                raise  # gone as a whole, or not visible from this machine: no damage
+            where = where_is(self.base)
+            missing = _missing(where, error)
+            if missing is not None:
+                raise gone(missing) from error  # or not visible from this machine: no damage
+            if isinstance(error, OrbistemError):
+                raise
             raise FormatError(f"{where} is damaged ({one_line(error)}); copy it again") from error
+
+
+def _missing(where: str, error: BaseException | None) -> str | None:
+    """The file that is not there: the one that is read, or one that an error or its causes name."""
+    while error is not None:
+        named = getattr(error, "filename", None)
+        if isinstance(error, FileNotFoundError) and isinstance(named, str) and not os.path.lexists(named):
+            return named
+        error = error.__cause__
+    return where if os.path.isabs(where) and not os.path.lexists(where) else None
 
 
 def _shape_of(key: Any, shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -197,15 +227,6 @@ def _shape_of(key: Any, shape: tuple[int, ...]) -> tuple[int, ...]:
     keys = key if isinstance(key, tuple) else (key,)
     keys += (slice(None),) * (len(shape) - len(keys))
     return tuple(len(range(*part.indices(n))) for part, n in zip(keys, shape, strict=True))
-
-
-def _where(recipe: Any) -> str:
-    while recipe is not None:
-        path = getattr(recipe, "path", None) or getattr(recipe, "folder", None)
-        if path is not None:
-            return str(path)
-        recipe = getattr(recipe, "base", None) or next(iter(getattr(recipe, "parts", ())), None)
-    return "the file"
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,11 @@ class MappedArray:
     fortran_order: bool = False
 
     @property
+    def watched(self) -> tuple[str, ...]:
+        """Files that must be as they were when they were opened (see `orbistem.io.same_file`)."""
+        return (self.path,)
+
+    @property
     def ndim(self) -> int:
         """Number of axes."""
         return len(self.shape)
@@ -64,6 +69,11 @@ class PackedArray:
     begin: int
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
+
+    @property
+    def watched(self) -> tuple[str, ...]:
+        """Files that must be as they were when they were opened (see `orbistem.io.same_file`)."""
+        return (self.path,)
 
     @property
     def ndim(self) -> int:

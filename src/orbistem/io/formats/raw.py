@@ -35,6 +35,11 @@ class RawArray:
     frame_bytes: int = 0
 
     @property
+    def watched(self) -> tuple[str, ...]:
+        """Files that must be as they were when they were opened (see `orbistem.io.same_file`)."""
+        return (self.path,)
+
+    @property
     def ndim(self) -> int:
         """Always 3."""
         return 3

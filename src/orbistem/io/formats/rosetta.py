@@ -48,13 +48,25 @@ _NOT_OURS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class SignalArray:
-    """Recipe of one signal of a file; opened again (once) in every process that reads it."""
+    """Recipe of one signal of a file; opened again (once) in every process that reads it.
+
+    Attributes
+    ----------
+    beside
+        Files that hold the numbers, where `path` only describes them.
+    """
 
     path: str
     module: str
     index: int
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
+    beside: tuple[str, ...] = ()
+
+    @property
+    def watched(self) -> tuple[str, ...]:
+        """Files that must be as they were when they were opened (see `orbistem.io.same_file`)."""
+        return (self.path, *self.beside)
 
     @property
     def ndim(self) -> int:
@@ -127,8 +139,7 @@ def _is_velox(look: Look) -> bool:
 
 def _read_by(path: Path, request: Request, name: str | None) -> Found:
     signals, plugin = _signals_of(path, lazy=True, name=name)
-    if plugin["name"] == "EMPAD":
-        _require_raw(path)
+    beside = tuple(os.path.abspath(file) for file in _described(path, plugin["name"]))
     index = _choose(signals, request.dataset, path)
     signal = signals[index]
     data = signal["data"]
@@ -140,7 +151,12 @@ def _read_by(path: Path, request: Request, name: str | None) -> Found:
     patterns: Any = data
     if lazy:
         patterns = SignalArray(
-            os.path.abspath(path), plugin["api"], index, tuple(int(size) for size in data.shape), data.dtype
+            path=os.path.abspath(path),
+            module=plugin["api"],
+            index=index,
+            shape=tuple(int(size) for size in data.shape),
+            dtype=data.dtype,
+            beside=beside,
         )
     named = _axes(signal, data.ndim)
     if not lazy and data.nbytes > 2**28:
@@ -154,13 +170,20 @@ def _read_by(path: Path, request: Request, name: str | None) -> Found:
     )
 
 
-def _require_raw(xml: Path) -> None:
-    """An EMPAD description without the file that it describes is said when it is opened."""
-    named = re.search(r"<raw_file[^>]*filename=[\"']([^\"']+)", xml.read_text("utf-8", errors="replace"))
-    if named is not None and not (xml.parent / named[1]).is_file():
+def _described(path: Path, reader: str) -> list[Path]:
+    """Files of numbers that a file describes. One of an EMPAD that is not there is said when it is opened."""
+    if reader == "Ripple":
+        return [file for suffix in (".raw", ".bin") if (file := path.with_suffix(suffix)).is_file()]
+    if reader != "EMPAD":
+        return []
+    named = re.search(r"<raw_file[^>]*filename=[\"']([^\"']+)", path.read_text("utf-8", errors="replace"))
+    if named is None:
+        return []
+    if not (path.parent / named[1]).is_file():
         raise InputError(
-            f"{xml.name} describes {named[1]}, which is not there; put it beside, under that name"
+            f"{path.name} describes {named[1]}, which is not there; put it beside, under that name"
         )
+    return [path.parent / named[1]]
 
 
 def _axes(signal: dict[str, Any], n_axes: int) -> dict[str, Any]:

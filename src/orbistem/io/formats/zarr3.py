@@ -92,6 +92,18 @@ class Zarr3Array:
     fill: Any
 
     @property
+    def path(self) -> str:
+        """Absolute, of the store."""
+        return self.store.path
+
+    @property
+    def watched(self) -> tuple[str, ...]:
+        """Files that must be as they were when they were opened (see `orbistem.io.same_file`)."""
+        if os.path.isdir(self.path):
+            return (os.path.join(self.path, *filter(None, self.key.split("/")), _META),)
+        return (self.path,)
+
+    @property
     def ndim(self) -> int:
         """Number of axes."""
         return len(self.shape)
