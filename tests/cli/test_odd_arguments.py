@@ -92,7 +92,7 @@ def test_networks_that_cannot_be_are_refused_when_written(name, value):
 
 
 def test_no_latent_is_refused_before_the_file_is_read(place, capsys):
-    assert "latent_dim: want" in refused(capsys, "fit", "good.npy", "-o", "out", "--latent-dim", "0")
+    assert "--latent-dim: want" in refused(capsys, "fit", "good.npy", "-o", "out", "--latent-dim", "0")
     assert not os.path.exists("out")
 
 

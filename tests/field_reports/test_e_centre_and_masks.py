@@ -44,7 +44,7 @@ def test_report_50_mask_and_window_go_together(orbistem, tmp_path, rng):
     np.save(tmp_path / "mask.npy", mask)
     done = orbistem("info", tmp_path / "window.npy", "--mask", tmp_path / "mask.npy")
     assert done.status == 2
-    assert "mask: want (26, 31), got (32, 40)" in done.err
+    assert "--mask: want (26, 31), got (32, 40)" in done.err
     with pytest.raises(OrbistemError, match="at least one valid"):
         open_scan(patterns, mask=np.zeros((32, 40)))
 

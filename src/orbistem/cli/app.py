@@ -22,6 +22,7 @@ from orbistem.cli.convert import convert_command
 from orbistem.cli.demo import demo_command
 from orbistem.cli.fit import fit_command
 from orbistem.cli.info import info_command
+from orbistem.cli.naming import as_typed, options_of
 from orbistem.cli.simulate import simulate_command
 from orbistem.cli.symmetry import symmetry_command
 from orbistem.cli.transform import transform_command
@@ -41,6 +42,7 @@ _BAD_NAMES = {
     errno.ELOOP: "links lead in a circle",
 }
 _failed_writes: list[OutputError] = []
+_typed: list[Any] = [None, []]  # the program, and what was typed
 _FLAGS = {"--json", "-v", "-vv", "--verbose", "-q", "--quiet"}
 _WITH_VALUE = {"--log-file"}
 EPILOG = "Every command also takes --json, -v, -q and --log-file FILE; orbistem --help explains them."
@@ -127,6 +129,7 @@ def run(arguments: Sequence[str]) -> int:
     """Run the program; return its exit status."""
     _use_utf8()
     command = typer.main.get_command(app)
+    _typed[:] = [command, list(arguments)]
     try:
         status = command.main(args=list(arguments), prog_name="orbistem", standalone_mode=False)
     except KeyboardInterrupt:
@@ -188,10 +191,18 @@ def _of_parser(error: Exception) -> int:
 def _wrong(error: OrbistemError) -> int:
     if isinstance(error, OutputError):
         _failed_writes.append(error)
-    text = " ".join(str(error).split())  # what stands in a damaged file may hold line ends
+    text = " ".join(_in_options(str(error)).split())  # what stands in a damaged file may hold line ends
     sys.stderr.write(f"orbistem: {text}\n")
     logger.debug("stopped", exc_info=error)
     return WRONG
+
+
+def _in_options(text: str) -> str:
+    """A sentence of the library in the words of the command that was typed."""
+    command, arguments = _typed
+    known = getattr(command, "commands", {})
+    name = next((one for one in _own_first(arguments) if one in known), None)
+    return as_typed(text, options_of(known.get(name)), arguments)
 
 
 def _interrupted() -> int:

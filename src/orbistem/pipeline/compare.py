@@ -82,6 +82,8 @@ class CompareOptions:
             raise OptionError(f"doses: want electrons per pattern above 0, got {self.doses}; correct them")
         if self.draws < 1:
             raise OptionError(f"draws: want 1 or more, got {self.draws}")
+        if self.within is not None and not self.within > 0:
+            raise OptionError(f"within: want a number of positions above 0, got {self.within}; correct it")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -34,10 +34,10 @@ _SECTORS = 8  # the uncertainty comes from leaving out one of these wedges after
 class Problem(StrEnum):
     """What can keep the centre from being trusted."""
 
-    FLAT = "the mean pattern has no structure to find a centre by; give centre_px"
-    TIE = "several centres fit equally well; give centre_px, or mask the beam stop"
-    WEAK = "the mean pattern is not symmetric about any point, the centre of mass is used; give centre_px"
-    VAGUE = "the centre is uncertain by more than a pixel; check it, or give centre_px"
+    FLAT = "the mean pattern has no structure to find a centre by; give --centre"
+    TIE = "several centres fit equally well; give --centre, or mask the beam stop"
+    WEAK = "the mean pattern is not symmetric about any point, the centre of mass is used; give --centre"
+    VAGUE = "the centre is uncertain by more than a pixel; check it, or give --centre"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -72,6 +72,12 @@ class DetectorOptions:
         return self.ellipse[0] != 1 or bool(np.any(self.descan_px))
 
 
+def require_dose(dose: float) -> None:
+    """Refuse electrons per pattern that are no finite number above 0."""
+    if not (dose > 0 and np.isfinite(dose)):
+        raise OptionError(f"dose: want electrons per pattern above 0, got {dose}; give for instance 1e5")
+
+
 def expose(
     clean: np.ndarray,
     *,
@@ -109,8 +115,7 @@ def expose(
         A dose that is not positive, or descan without `scan_shape`.
     """
     require_stack("clean", clean)
-    if not (dose > 0 and np.isfinite(dose)):
-        raise OptionError(f"dose: want electrons per pattern above 0, got {dose}; give for instance 1e5")
+    require_dose(dose)
     options = DetectorOptions() if options is None else options
     shifts = _descan_shifts(len(clean), options, scan_shape)
     plain = options.psf_sd_px == 0 and options.gain == 1.0

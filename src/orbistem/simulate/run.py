@@ -11,7 +11,7 @@ import numpy as np
 from orbistem.errors import MissingExtraError, OptionError
 from orbistem.progress import Progress
 from orbistem.scan import Axis, Provenance, Scan, Truth
-from orbistem.simulate.detector import DetectorOptions, expose
+from orbistem.simulate.detector import DetectorOptions, expose, require_dose
 from orbistem.simulate.multislice import (
     MAX_POINTS,
     Optics,
@@ -124,6 +124,8 @@ def simulate(
     recipe = _scanned(recipe, grid, cells)
     variant = variant or Variant()
     recipe.builder(variant)  # a wrong number is said first
+    if dose is not None:
+        require_dose(dose)
     if irregular and detector is not None and np.any(detector.descan_px):
         raise OptionError("descan_px: want a grid, got irregular positions; leave one of them out")
     if dose is None and detector is not None and detector != DetectorOptions():
