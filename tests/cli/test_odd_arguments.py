@@ -155,3 +155,83 @@ def test_a_file_that_is_gone_while_it_is_read(place, capsys, monkeypatch, rng):
 
     monkeypatch.setattr(io, "describe", vanish)
     assert "scan.h5" in refused(capsys, "info", "scan.h5")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("info", ""),
+        ("info", " "),
+        ("convert", "good.npy", ""),
+        ("convert", "", "out.hspy"),
+        ("fit", "good.npy", "-o", ""),
+        ("fit", "good.npy", "--output="),
+        ("fit", "", "-o", "out"),
+        ("symmetry", "good.npy", "-o", ""),
+        ("compare", "good.npy", "-o", ""),
+        ("transform", "", "good.npy", "-o", "out"),
+        ("transform", "good.npy", "", "-o", "out"),
+        ("verify", ""),
+        ("demo", "-o", ""),
+        ("simulate", "graphene", "-o", ""),
+        ("simulate", ""),
+        ("info", "good.npy", "--mask", ""),
+        ("info", "good.npy", "--gain-map="),
+        ("info", "good.npy", "--positions", ""),
+        ("info", "good.npy", "--dataset", ""),
+        ("fit", "good.npy", "-o", "out", "--config", ""),
+        ("fit", "good.npy", "-o", "out", "--background", ""),
+        ("fit", "good.npy", "-o", "out", "--reference", ""),
+        ("info", "good.npy", "--log-file", ""),
+    ],
+)
+def test_an_empty_name_is_not_the_current_folder(place, capsys, arguments):
+    before = sorted(os.listdir())
+    assert "empty argument" in refused(capsys, *arguments)
+    assert sorted(os.listdir()) == before
+
+
+def test_an_empty_name_in_python(place):
+    from orbistem.errors import InputError
+    from orbistem.io import open_scan
+
+    with pytest.raises(InputError, match="empty"):
+        open_scan("")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+@pytest.mark.parametrize("kind", ["pipe", "socket", "device"])
+def test_overwrite_replaces_files_and_folders_only(place, capsys, kind):
+    import socket
+    import stat
+    import subprocess
+
+    def make(name):
+        if kind == "pipe":
+            os.mkfifo(name)
+        elif kind == "device":
+            os.symlink(os.devnull, name)
+        else:
+            code = f"import socket; socket.socket(socket.AF_UNIX).bind({name!r})"
+            subprocess.run([sys.executable, "-c", code], check=True)
+
+    assert hasattr(socket, "AF_UNIX")
+    for name in ("a.hspy", "a.zspy", "b.h5", "c.truth.nc", "out"):
+        make(name)
+        before = os.stat(name)
+        if name == "out":
+            refused(capsys, "fit", "good.npy", "-o", name, "--overwrite")
+        elif name == "c.truth.nc":
+            assert "stays" in refused(capsys, "simulate", "graphene", "-o", "c.hspy", "--overwrite")
+        else:
+            assert "stays" in refused(capsys, "convert", "good.npy", name, "--overwrite")
+        if name.startswith("a."):
+            assert "stays" in refused(capsys, "simulate", "graphene", "-o", name, "--overwrite")
+        assert stat.S_IFMT(os.stat(name).st_mode) == stat.S_IFMT(before.st_mode)
+        assert os.stat(name).st_ino == before.st_ino
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_a_log_into_a_pipe_that_nobody_reads_does_not_wait(place, capsys):
+    os.mkfifo("pipe")
+    assert "log file: pipe cannot be written" in refused(capsys, "info", "good.npy", "--log-file", "pipe")

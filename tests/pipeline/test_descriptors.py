@@ -14,7 +14,7 @@ from orbistem.config import PrepareOptions
 from orbistem.errors import InputError
 from orbistem.groups import POINT_GROUPS
 from orbistem.pipeline.preparation import block_size_for, prepare
-from orbistem.pipeline.record import check_files
+from orbistem.pipeline.record import Verified, check_files
 from orbistem.pipeline.scan_frame import ScanFrame, find_scan_frame
 from orbistem.pipeline.symmetry import measure_symmetry
 from orbistem.pipeline.verdicts import Verdicts
@@ -29,7 +29,7 @@ NAMES = {variable.name for descriptor in DESCRIPTORS for variable in descriptor.
 def test_a_run_without_a_model_has_all_maps_and_can_be_loaded(scan, tmp_path, quiet_report):
     measure_symmetry(scan, directory=tmp_path / "run", config=small_config())
     run = json.loads((tmp_path / "run" / "run.json").read_text(encoding="utf-8"))
-    assert check_files(tmp_path / "run", run) == []
+    assert check_files(tmp_path / "run", run) == Verified(changed=())
     with xr.open_dataset(tmp_path / "run" / "maps.nc") as maps:
         assert set(maps) >= NAMES | {"dose", "com_y", "com_x"}
         assert maps["n_fold"].dims == ("y", "x", "order")

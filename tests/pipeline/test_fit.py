@@ -13,7 +13,8 @@ import orbistem
 from orbistem.config import FitConfig, PrepareOptions
 from orbistem.errors import InputError, OptionError
 from orbistem.harmonics.store import open_store
-from orbistem.pipeline.record import check_files
+from orbistem.pipeline.record import Verified, check_files
+from orbistem.result import read_run
 from orbistem.scan import Axis, Scan
 from orbistem.symmetry import DESCRIPTORS
 
@@ -37,7 +38,7 @@ def test_the_folder_holds_everything_and_nothing_else(scan, whole_fit, tmp_path)
     result = whole_fit(scan)
     assert {path.name for path in (tmp_path / "run").iterdir()} == FILES
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
-    assert check_files(tmp_path / "run", result.run) == []
+    assert check_files(tmp_path / "run", read_run(tmp_path / "run")) == Verified(changed=())
 
 
 def test_maps_are_named_calibrated_and_float32(scan, quick_fit, tmp_path):

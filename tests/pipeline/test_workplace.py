@@ -142,7 +142,40 @@ def test_checksums_notice_a_change(scan, quick_fit, tmp_path):
     path = tmp_path / "run" / "config.toml"
     path.write_text(path.read_text(encoding="utf-8") + "\n", encoding="utf-8")
     (tmp_path / "run" / "examples.nc").unlink()
-    assert check_files(tmp_path / "run", run) == [
+    assert check_files(tmp_path / "run", run).changed == (
         "examples.nc is missing",
         "config.toml was changed after the run",
-    ]
+    )
+    assert check_files(tmp_path / "run", run).notes == ()
+
+
+@pytest.mark.parametrize("edit", [lambda run: run.update(seed=99), lambda run: run["versions"].clear()])
+def test_the_record_notices_a_change_of_itself(scan, quick_fit, tmp_path, edit):
+    from orbistem.pipeline.record import check_files
+
+    quick_fit(scan)
+    path = tmp_path / "run" / "run.json"
+    run = json.loads(path.read_text(encoding="utf-8"))
+    assert check_files(tmp_path / "run", run).changed == ()
+    edit(run)
+    path.write_text(json.dumps(run), encoding="utf-8")
+    assert check_files(tmp_path / "run", json.loads(path.read_text(encoding="utf-8"))).changed == (
+        "run.json was changed after the run",
+    )
+
+
+def test_an_older_record_and_files_of_others_are_said(scan, quick_fit, tmp_path):
+    from orbistem.pipeline.record import check_files
+
+    quick_fit(scan)
+    run = json.loads((tmp_path / "run" / "run.json").read_text(encoding="utf-8"))
+    del run["sha256"]
+    for name in ("notes.txt", "model/more.bin", "coefficients.zarr/.DS_Store", "Thumbs.db", "model/._x"):
+        (tmp_path / "run" / "model").mkdir(exist_ok=True)
+        (tmp_path / "run" / name).write_text("mine", encoding="utf-8")
+    found = check_files(tmp_path / "run", run)
+    assert found.changed == ()
+    assert found.notes == (
+        "run.json has no checksum of its own, as older versions wrote it",
+        "not part of the run: model/more.bin, notes.txt",
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import re
 import sys
 import traceback
 from collections.abc import Sequence
@@ -28,7 +29,7 @@ from orbistem.cli.symmetry import symmetry_command
 from orbistem.cli.transform import transform_command
 from orbistem.cli.verify import verify_command
 from orbistem.durable import disk_error
-from orbistem.errors import InputError, OrbistemError, OutputError
+from orbistem.errors import InputError, OptionError, OrbistemError, OutputError
 
 __all__ = ["app", "main"]
 
@@ -131,6 +132,7 @@ def run(arguments: Sequence[str]) -> int:
     command = typer.main.get_command(app)
     _typed[:] = [command, list(arguments)]
     try:
+        _require_names(arguments)
         status = command.main(args=list(arguments), prog_name="orbistem", standalone_mode=False)
     except KeyboardInterrupt:
         return _interrupted()
@@ -195,6 +197,18 @@ def _wrong(error: OrbistemError) -> int:
     sys.stderr.write(f"orbistem: {text}\n")
     logger.debug("stopped", exc_info=error)
     return WRONG
+
+
+def _require_names(arguments: Sequence[str]) -> None:
+    """Refuse an empty argument, which as a path would be the current folder: no value of ours is empty."""
+    for before, argument in zip(["", *arguments], arguments, strict=False):
+        if not argument.strip() or re.fullmatch(r"--?[\w-]+=\s*", argument):
+            after = argument.rstrip("= ") or before
+            where = f"after {after}" if after else "as the first"
+            raise OptionError(
+                f"want a name or a number, got an empty argument {where}; give one (is a variable of the "
+                "shell not set?)"
+            )
 
 
 def _in_options(text: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -107,6 +108,8 @@ class _ConsoleHandler(logging.Handler):
 
 def _file_handler(path: Path) -> logging.Handler:
     try:
+        if path.is_fifo():  # opening a pipe that nobody reads never ends
+            os.close(os.open(path, os.O_WRONLY | os.O_NONBLOCK))
         handler = logging.FileHandler(path, encoding="utf-8")
     except OSError as error:
         raise OutputError(

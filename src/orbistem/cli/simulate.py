@@ -162,12 +162,14 @@ def run(
 
     Other parameters are those of `orbistem.simulate.simulate`.
     """
+    from orbistem.durable import require_replaceable
     from orbistem.io import save_scan
     from orbistem.simulate import find_recipe, simulate
 
     find_recipe(name)  # a wrong name is said first
     truth_path = output.with_suffix(".truth.nc")
     for path in (output, truth_path):
+        require_replaceable(path)
         if path.exists() and not overwrite:
             raise OutputError(
                 f"want a new file, got {path}, which exists; choose another name or give --overwrite"

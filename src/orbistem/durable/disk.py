@@ -10,7 +10,17 @@ from pathlib import Path
 
 from orbistem.errors import OutputError
 
-__all__ = ["Step", "disk_error", "no_step", "remove", "rename", "sync_file", "sync_folder", "sync_tree"]
+__all__ = [
+    "Step",
+    "disk_error",
+    "no_step",
+    "remove",
+    "rename",
+    "require_replaceable",
+    "sync_file",
+    "sync_folder",
+    "sync_tree",
+]
 
 Step = Callable[[str], None]
 """Called with the name of each point that was passed; tests end the process there."""
@@ -50,6 +60,20 @@ def disk_error(error: OSError, path: Path) -> OutputError:
     if error.errno == errno.ENOENT:
         return OutputError(f"cannot write {path}: a folder on the way is missing; make it first")
     return OutputError(f"cannot write {path}: {text}; choose another place, or see whether the disk is well")
+
+
+def require_replaceable(path: Path) -> None:
+    """Refuse to put a file or folder where something stands that is neither: a pipe, a socket, a device.
+
+    Raises
+    ------
+    OutputError
+        It is one of these; a link counts as what it leads to.
+    """
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise OutputError(
+            f"{path} is neither a file nor a folder (a pipe or a device?), so it stays; give another name"
+        )
 
 
 def rename(source: Path, target: Path) -> None:

@@ -8,13 +8,30 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from orbistem.durable.disk import Step, disk_error, no_step, remove, rename, sync_file, sync_folder
+from orbistem.durable.disk import (
+    Step,
+    disk_error,
+    no_step,
+    remove,
+    rename,
+    require_replaceable,
+    sync_file,
+    sync_folder,
+)
 from orbistem.durable.lock import age_s, is_running
 from orbistem.durable.swap import swap_directory
 from orbistem.errors import OrbistemError
 
-__all__ = ["atomic_write_bytes", "atomic_write_text", "sha256_file", "sha256_tree", "write_aside"]
+__all__ = [
+    "atomic_write_bytes",
+    "atomic_write_text",
+    "is_dropping",
+    "sha256_file",
+    "sha256_tree",
+    "write_aside",
+]
 
+_DROPPINGS = frozenset({".DS_Store", "Thumbs.db", "desktop.ini", ".directory"})
 _CHUNK_BYTES = 1 << 20
 LEFT_BEHIND_S = 86400.0
 """Age from which an unfinished file of a process that is gone is removed."""
@@ -39,8 +56,10 @@ def write_aside(final: Path, *, on_step: Step = no_step) -> Iterator[Path]:
     Raises
     ------
     OutputError
-        If the disk is full or the folder cannot be written; `final` is then as it was.
+        If the disk is full, the folder cannot be written, or `final` is a pipe or a device; it is then as it
+        was.
     """
+    require_replaceable(final)
     final = Path(os.path.realpath(final))
     _remove_left_behind(final)
     aside = final.with_name(f".{final.stem[:40]}.{os.getpid()}-{secrets.token_hex(4)}.partial{final.suffix}")
@@ -110,7 +129,15 @@ def sha256_file(path: Path) -> str:
     return digest.hexdigest()
 
 
+def is_dropping(name: str) -> bool:
+    """Whether a file of this name is what file managers leave in folders that they show."""
+    return name in _DROPPINGS or name.startswith("._")
+
+
 def sha256_tree(directory: Path) -> dict[str, str]:
-    """Return the SHA-256 of every file below a folder, by its relative path with ``/``, sorted."""
-    files = sorted(path for path in directory.rglob("*") if path.is_file())
+    """Return the SHA-256 of every file below a folder, by its relative path with ``/``, sorted.
+
+    What file managers leave there does not count.
+    """
+    files = sorted(path for path in directory.rglob("*") if path.is_file() and not is_dropping(path.name))
     return {path.relative_to(directory).as_posix(): sha256_file(path) for path in files}

@@ -92,6 +92,8 @@ def open_scan(
     )
     path: Path | None = None
     if isinstance(source, str | os.PathLike):
+        if not os.fspath(source):
+            raise InputError("want the path of a file or a folder, got an empty text; give one")
         path = Path(source)
         found, content = _read(path, request), path_checksum(path)
         found = found if positions is not None else _with_list_beside(found, request, path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from orbistem.durable import require_replaceable
 from orbistem.errors import OutputError
 from orbistem.io import save_scan
 from orbistem.io.save import require_writable
@@ -34,6 +35,7 @@ def check_target(source: Path, target: Path, *, overwrite: bool) -> None:
         )
     if not os.path.lexists(target):
         return
+    require_replaceable(target)
     if not overwrite:
         raise OutputError(f"{target} exists; give another name, or --overwrite to replace it")
     if real.is_dir() != (suffix in (".zspy", ".zarr")) or (real.is_dir() and not _is_store(real)):

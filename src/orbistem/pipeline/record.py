@@ -7,6 +7,7 @@ import importlib.metadata
 import json
 import platform
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import numpy as np
 
 from orbistem import __version__
 from orbistem.config import FitConfig
-from orbistem.durable import atomic_write_text, sha256_file, sha256_tree
+from orbistem.durable import atomic_write_text, is_dropping, sha256_file, sha256_tree
 from orbistem.errors import InputError
 from orbistem.harmonics.steerable_pca import SteerableBasis
 from orbistem.pipeline.calibration import semi_angle_mrad
@@ -23,11 +24,14 @@ from orbistem.pipeline.workplace import STATE_FOLDER
 from orbistem.result import plain
 from orbistem.scan import Scan
 
-__all__ = ["check_files", "describe_basis", "describe_run", "file_checksums", "write_run"]
+__all__ = ["Verified", "check_files", "describe_basis", "describe_run", "file_checksums", "write_run"]
 
 SCHEMA = 1
+MOST_NAMED = 8
 PACKAGES = ("numpy", "scipy", "jax", "equinox", "optax", "dask", "zarr", "xarray", "rosettasciio")
 RUN_NAME = "run.json"
+OF_ITSELF = "sha256"
+"""Key in run.json: SHA-256 of its other keys and values, as JSON without spaces and with sorted keys."""
 
 
 def describe_run(scan: Scan, config: FitConfig, prepared: Preparation, *, checksum: str) -> dict[str, Any]:
@@ -144,8 +148,10 @@ def versions() -> dict[str, str]:
 
 
 def write_run(directory: Path, run: Mapping[str, Any]) -> None:
-    """Write run.json: plain numbers, NaN as null."""
-    text = json.dumps(plain(dict(run)), indent=1, ensure_ascii=False, allow_nan=False)
+    """Write run.json: plain numbers, NaN as null, and a checksum of all of it."""
+    content = plain({name: value for name, value in run.items() if name != OF_ITSELF})
+    content[OF_ITSELF] = _content_checksum(content)
+    text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
     atomic_write_text(directory / RUN_NAME, text + "\n")
 
 
@@ -153,7 +159,7 @@ def file_checksums(directory: Path) -> dict[str, str]:
     """SHA-256 of every file of a run but run.json; a Zarr folder counts as one."""
     found = {}
     for entry in sorted(directory.iterdir()):
-        if entry.name in (RUN_NAME, STATE_FOLDER) or entry.name.startswith("."):
+        if entry.name in (RUN_NAME, STATE_FOLDER) or entry.name.startswith(".") or is_dropping(entry.name):
             continue
         if entry.suffix == ".zarr":
             found[entry.name] = _tree_checksum(entry)
@@ -164,8 +170,24 @@ def file_checksums(directory: Path) -> dict[str, str]:
     return found
 
 
-def check_files(directory: Path, run: Mapping[str, Any]) -> list[str]:
-    """What has changed since the run was written: one sentence a file; empty if nothing has.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Verified:
+    """What has become of a run since it was written.
+
+    Attributes
+    ----------
+    changed
+        One sentence for each file that is missing or not as it was; empty if all are well.
+    notes
+        What does no harm: files that are not of the run, a record without a checksum of its own.
+    """
+
+    changed: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+
+
+def check_files(directory: Path, run: Mapping[str, Any]) -> Verified:
+    """Compare all files of a run, and run.json itself, with the checksums that were noted.
 
     Raises
     ------
@@ -182,7 +204,21 @@ def check_files(directory: Path, run: Mapping[str, Any]) -> list[str]:
         for name in wanted
         if name in found and found[name] != wanted[name]
     ]
-    return changed
+    notes = []
+    if OF_ITSELF not in run:
+        notes.append(f"{RUN_NAME} has no checksum of its own, as older versions wrote it")
+    elif run[OF_ITSELF] != _content_checksum({k: v for k, v in run.items() if k != OF_ITSELF}):
+        changed.append(f"{RUN_NAME} was changed after the run")
+    extra = [name for name in found if name not in wanted]
+    if extra:
+        more = f" and {len(extra) - MOST_NAMED} more" if len(extra) > MOST_NAMED else ""
+        notes.append(f"not part of the run: {', '.join(extra[:MOST_NAMED])}{more}")
+    return Verified(changed=tuple(changed), notes=tuple(notes))
+
+
+def _content_checksum(content: Mapping[str, Any]) -> str:
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _tree_checksum(folder: Path) -> str:
