@@ -77,4 +77,4 @@ def test_on_the_command_line(orbistem, tmp_path, rng):
     np.save(tmp_path / "two.npy", np.stack([sensitivity] * 2))
     done = orbistem("info", tmp_path / "a.npy", "--gain-map", tmp_path / "two.npy")
     assert done.status == 2
-    assert "gain_map: want one picture" in done.err
+    assert "--gain-map: want one picture" in done.err

@@ -335,6 +335,33 @@ def test_nion_offsets_and_older_spellings(tmp_path, counts):
     assert "metadata.json is unreadable" in " ".join(open_scan(tmp_path / "d.ndata1").provenance.warnings)
 
 
+@pytest.mark.parametrize("write", [write_ndata, write_nion_hdf5, write_nhdf])
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"offset": 3.0, "scale": 0.4, "units": "e-"}, "its electrons are those of --gain 2.5"),
+        ({"offset": -100, "scale": 1, "units": "counts"}, "gain and offset are found from their noise"),
+        ({"offset": 0.0, "scale": 1.0, "units": "counts"}, None),
+        ({"offset": None, "scale": "x"}, None),
+        ([1, 2], None),
+    ],
+)
+def test_intensity_calibrations_of_nion_are_told_and_not_applied(
+    tmp_path, counts, monkeypatch, write, given, told
+):
+    usual = nion_properties
+    monkeypatch.setitem(
+        globals(), "nion_properties", lambda *key: usual(*key) | {"intensity_calibration": given}
+    )
+    path, _ = write(tmp_path / "a", counts)
+    scan = open_scan(path)
+    assert np.array_equal(scan.patterns.compute(), counts)  # as recorded, also in type
+    assert scan.dtype == counts.dtype
+    words = [text for text in scan.provenance.found if "intensity calibration" in text]
+    assert len(words) == (told is not None)
+    assert all("is not applied" in text and told in text for text in words)
+
+
 def test_large_compressed_arrays_are_unpacked_piece_by_piece(tmp_path, counts, monkeypatch):
     monkeypatch.setattr("orbistem.io.zipped.IN_MEMORY_BYTES", 100)
     path, _ = write_ndata_packed(tmp_path / "a", counts)

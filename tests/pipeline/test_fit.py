@@ -35,7 +35,7 @@ FILES = {"maps.nc", "examples.nc", "run.json", "config.toml", "report.html", "mo
 
 
 def test_the_folder_holds_everything_and_nothing_else(scan, whole_fit, tmp_path):
-    result = whole_fit(scan)
+    whole_fit(scan)
     assert {path.name for path in (tmp_path / "run").iterdir()} == FILES
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
     assert check_files(tmp_path / "run", read_run(tmp_path / "run")) == Verified(changed=())

@@ -5,11 +5,15 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from orbistem.errors import one_line
 from orbistem.io.axes import as_text
 
-__all__ = ["axes_of", "parse"]
+__all__ = ["axes_of", "intensity_words", "parse"]
 
 _MAX_TEXT = 2**24
+_MAX_VALUE = 1e300
+_INTENSITY = ("intensity_calibration", "intrinsic_intensity_calibration")
+_ELECTRONS = frozenset({"e", "e-", "el", "electron", "electrons"})
 _CALIBRATIONS = ("dimensional_calibrations", "spatial_calibrations", "intrinsic_spatial_calibrations")
 
 
@@ -31,12 +35,7 @@ def axes_of(properties: dict[str, Any], n_axes: int) -> tuple[list[dict[str, Any
     The sequence and the collection dimensions come first, the datum's last; a library keeps them in the first
     of its data sources.
     """
-    sources = [properties, properties.get("data_source")]
-    listed = properties.get("data_sources")
-    sources += listed[:1] if isinstance(listed, list) else []
-    for source in sources:
-        if not isinstance(source, dict):
-            continue
+    for source in _sources(properties):
         given: Any = next(
             (source[key] for key in _CALIBRATIONS if isinstance(source.get(key), list | tuple)), []
         )
@@ -47,6 +46,43 @@ def axes_of(properties: dict[str, Any], n_axes: int) -> tuple[list[dict[str, Any
             scan = n_axes - int(datum) if isinstance(datum, int) and known else 0
             return axes, [index < scan if known else None for index in range(n_axes)]
     return None
+
+
+def intensity_words(properties: dict[str, Any]) -> tuple[str, ...]:
+    """A sentence about the calibration of the numbers themselves; nothing where there is none.
+
+    It is not applied: the numbers are counts of a camera, whose noise tells electrons from counts, and scaled
+    ones would lose the exactness of integers.
+    """
+    for source in _sources(properties):
+        given: Any = next((source[key] for key in _INTENSITY if isinstance(source.get(key), dict)), None)
+        if given is None:
+            continue
+        scale, offset = _finite(given.get("scale"), 1.0), _finite(given.get("offset"), 0.0)
+        if (scale, offset) == (1.0, 0.0) or scale == 0:
+            return ()
+        units = one_line(as_text(given.get("units")))[:20] if given.get("units") else "of no unit"
+        told = (
+            f"Nion's intensity calibration, value = {scale:g} x count + {offset:g} ({units}), is not applied"
+        )
+        if units.strip().lower() in _ELECTRONS and scale > 0:
+            return (
+                f"{told}: the counts are kept as recorded; its electrons are those of --gain {1 / scale:g}",
+            )
+        return (f"{told}: the counts are kept as recorded, and gain and offset are found from their noise",)
+    return ()
+
+
+def _sources(properties: dict[str, Any]) -> list[dict[str, Any]]:
+    """Where a file or a library may keep what it says about its data, in the order in which it is asked."""
+    listed = properties.get("data_sources")
+    sources = [properties, properties.get("data_source"), *(listed[:1] if isinstance(listed, list) else [])]
+    return [source for source in sources if isinstance(source, dict)]
+
+
+def _finite(value: Any, default: float) -> float:
+    good = isinstance(value, int | float) and abs(value) < _MAX_VALUE  # not NaN either
+    return float(value) if good else default
 
 
 def _axis(given: Any) -> dict[str, Any]:

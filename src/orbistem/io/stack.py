@@ -11,17 +11,17 @@ import numpy as np
 from orbistem.errors import one_line
 from orbistem.io.axes import as_text, make_axes
 from orbistem.io.contract import Found, Request
-from orbistem.io.placed import find_places, put_in_place
-from orbistem.io.positions import columns_of
-from orbistem.io.tree import (
-    Entry,
+from orbistem.io.ebsd_header import (
     beam_indices,
-    calibration,
+    beam_positions,
     grid_of_header,
-    is_reversed,
-    list_beside,
+    is_hexagonal,
     steps_of_header,
 )
+from orbistem.io.nion import intensity_words, parse
+from orbistem.io.placed import find_places, put_in_place
+from orbistem.io.positions import columns_of
+from orbistem.io.tree import Entry, attribute, calibration, is_reversed, list_beside
 from orbistem.scan import Axis
 
 __all__ = ["DETECTOR_NAMES", "SCAN_NAMES", "assemble", "sort_axes"]
@@ -58,6 +58,8 @@ def assemble(
         named["found"] = (f"calibration from {words} beside {entry.path}",)
         if backwards:
             named["found"] += ("axes turned from kx, ky, x, y, as EMD stores them",)
+    intensity = intensity_words(parse(attribute(entry.node, "properties")))
+    named["found"] = (*named.get("found", ()), *intensity)
     if len(shape) == 3 or request.positions is not None:
         named = _flat_stack(named, entry, root, request, lookup)
     places = named.pop("places", None)
@@ -114,6 +116,26 @@ def _is_raster(beam: Any) -> bool:
     return bool((np.lexsort((beam[:, 1], beam[:, 0])) == np.arange(len(beam))).all())
 
 
+def _beam_list(root: Any, path: str, n_frames: int, *, is_hexagonal: bool) -> dict[str, Any] | None:
+    """Arguments of `Found` for patterns at the beam positions that are listed beside them; None without."""
+    beam = beam_positions(root, path, n_frames)
+    if beam is None:
+        return None
+    positions, valid, names = beam
+    why = "the map is hexagonal: a list, no raster" if is_hexagonal else "they fill no raster of the header"
+    named: dict[str, Any] = {
+        "positions": positions,
+        "position_units": "µm",
+        "scan_axes": None,
+        "axes_known": True,
+        "found": (f"positions from {names} beside the patterns ({why})",),
+    }
+    if not valid.all():
+        sentence = f"{int((~valid).sum())} patterns have no valid position: not measured"
+        named |= {"measured": valid, "found": (*named["found"], sentence)}
+    return named
+
+
 def _one_column() -> Any:
     return make_axes([{}], ("x",))[0][0]
 
@@ -138,11 +160,22 @@ def _flat_stack(
                         "found": (*found, sentence), "axes_known": True}  # fmt: skip
     if beam is not None and not _is_raster(beam):
         warnings += ("SEM/IY and SEM/IX beside the patterns list their rows and columns, which are not used",)
+    hexagonal = is_hexagonal(root, entry.path)
+    if grid is None and words is not None and not hexagonal:
+        warnings += (words,)
+    if request.positions is None and (hexagonal or (grid is None and words is not None)):
+        placed = _beam_list(root, entry.path, n_frames, is_hexagonal=hexagonal)
+        if placed is not None:
+            placed["found"] = (*found, *placed["found"])
+            return named | placed | {"warnings": warnings}
+    if hexagonal:
+        warnings += (
+            "the header says that the map is hexagonal, but no table beside the patterns gives their "
+            "positions: rows are not shown where they are",
+        )
     if grid is not None:
         named = named | {"scan_axes": None if steps is None else _scan_axes(steps), "warnings": warnings}
         return named | {"scan_shape": grid, "found": (*found, words or ""), "axes_known": True}
-    if words is not None:
-        warnings += (words,)
     table = list_beside(root, entry.path, n_frames) if request.positions is None else None
     if request.positions is not None:
         table = lookup(request.positions)  # a key that is not there is refused by the caller

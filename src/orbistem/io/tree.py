@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from orbistem.errors import FormatError, OptionError
 from orbistem.io.axes import as_text
@@ -22,32 +21,18 @@ from orbistem.io.positions import LIST_NAME
 __all__ = [
     "Entry",
     "attribute",
-    "beam_indices",
     "calibration",
     "candidates",
+    "child",
     "choose",
-    "grid_of_header",
     "is_reversed",
     "list_beside",
     "parent_of",
-    "steps_of_header",
 ]
 
 _SIDE_TABLES = re.compile(r"/(original_metadata|learning_results|models|attributes)/")
 _MAX_LISTED = 8
 _AXIS_NAMES = ("dimension_names", "_ARRAY_DIMENSIONS")
-_HEADER_SIZES = (
-    ("n_rows", "n_columns"),
-    ("nrows", "ncolumns"),
-    ("nrows", "ncols"),
-    ("y cells", "x cells"),
-)
-_HEADER_STEPS = (
-    ("step_y", "step_x"),
-    ("step y", "step x"),
-    ("ystep", "xstep"),
-    ("y step", "x step"),
-)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -129,10 +114,10 @@ def calibration(
         `navigate` says of every axis whether it belongs to the scan (None: not known);
         None instead of all if there is nothing of a kind that we know.
     """
-    group = _get(root, parent_of(path))
+    group = child(root, parent_of(path))
     if group is None:
         return None
-    nion = axes_of(parse(attribute(_get(root, path), "properties")), len(shape))
+    nion = axes_of(parse(attribute(child(root, path), "properties")), len(shape))
     if nion is not None:
         return *nion, "Nion properties"
     return _hyperspy_axes(group, shape) or _dim_axes(group, shape) or _named_axes(group, path, shape)
@@ -143,60 +128,15 @@ def is_reversed(root: Any, path: str) -> bool:
     return attribute(root, "version_major") is not None and parent_of(path).rpartition("/")[2] != "datacube"
 
 
-def grid_of_header(root: Any, path: str, n_frames: int) -> tuple[tuple[int, int] | None, str | None]:
-    """Rows and columns of an EBSD map from the header beside its patterns; or a sentence why not."""
-    above = _get(root, parent_of(parent_of(path)))
-    header = _get(above, "Header") if above is not None else None
-    if header is None:
-        return None, None
-    names = {str(name).lower(): name for name in header}
-    for rows, columns in _HEADER_SIZES:
-        if rows in names and columns in names:
-            y, x = _scalar(header, names[rows]), _scalar(header, names[columns])
-            if y and x and y * x == n_frames:
-                return (y, x), f"the header gives {y} rows and {x} columns"
-            return None, f"the header gives {y} rows and {x} columns, but there are {n_frames} patterns"
-    return None, None
-
-
-def steps_of_header(root: Any, path: str) -> tuple[float, float] | None:
-    """Steps y, x of an EBSD map, in µm as kikuchipy, EDAX, Bruker and Oxford give them; None without any."""
-    above = _get(root, parent_of(parent_of(path)))
-    header = _get(above, "Header") if above is not None else None
-    if header is None:
-        return None
-    names = {str(name).lower(): name for name in header}
-    for pair in _HEADER_STEPS:
-        if all(name in names for name in pair):
-            y, x = (_number(header, names[name]) for name in pair)
-            return (y, x) if all(math.isfinite(step) and step > 0 for step in (y, x)) else None
-    return None
-
-
-def beam_indices(root: Any, path: str, n_frames: int) -> NDArray[np.float64] | None:
-    """Row and column of each pattern (n, 2), as Bruker stores them: patterns lie in the order of indexing."""
-    group = _get(root, f"{parent_of(parent_of(path))}/SEM".lstrip("/"))
-    if group is None:
-        return None
-    columns = []
-    for name in ("IY", "IX"):
-        node = _get(group, name)
-        if getattr(node, "shape", None) != (n_frames,) or node.dtype.kind not in "iuf":
-            return None
-        columns.append(np.asarray(node[()], dtype=np.float64))
-    table = np.stack(columns, axis=1)
-    return table if np.isfinite(table).all() else None
-
-
 def list_beside(root: Any, path: str, n_frames: int) -> Entry | None:
     """The only table of positions (n, 2) or (n, 3) beside an array of n patterns, by its name."""
-    group = _get(root, parent_of(path))
+    group = child(root, parent_of(path))
     if group is None:
         return None
     above = parent_of(path)
     tables = []
     for name in group:
-        node = _get(group, name) if LIST_NAME.fullmatch(str(name)) else None
+        node = child(group, name) if LIST_NAME.fullmatch(str(name)) else None
         if node is not None and getattr(node, "shape", None) in {(n_frames, 2), (n_frames, 3)}:
             tables.append(Entry(path=f"{above}/{name}".lstrip("/"), node=node))
     return tables[0] if len(tables) == 1 else None
@@ -220,7 +160,8 @@ def _listed(stacks: list[Entry]) -> str:
     return f"choose one with --dataset: {words}{more}"
 
 
-def _get(group: Any, path: str) -> Any:
+def child(group: Any, path: str) -> Any:
+    """What lies under a path; the group itself for "", None for what is not there or unreadable."""
     if not path:
         return group
     try:
@@ -229,26 +170,10 @@ def _get(group: Any, path: str) -> Any:
         return None
 
 
-def _scalar(group: Any, name: str) -> int | None:
-    node = _get(group, name)
-    try:
-        return None if node is None else int(np.asarray(node[()]).reshape(-1)[0])
-    except (TypeError, ValueError, IndexError, OSError):
-        return None
-
-
-def _number(group: Any, name: str) -> float:
-    node = _get(group, name)
-    try:
-        return math.nan if node is None else float(np.asarray(node[()]).reshape(-1)[0])
-    except (TypeError, ValueError, IndexError, OSError):
-        return math.nan
-
-
 def _hyperspy_axes(
     group: Any, shape: tuple[int, ...]
 ) -> tuple[list[dict[str, Any]], list[bool | None], str] | None:
-    nodes = [_get(group, f"axis-{index}") for index in range(len(shape))]
+    nodes = [child(group, f"axis-{index}") for index in range(len(shape))]
     if any(node is None for node in nodes):
         return None
     order = [attribute(node, "index_in_array") for node in nodes]
@@ -265,7 +190,7 @@ def _dim_axes(
     group: Any, shape: tuple[int, ...]
 ) -> tuple[list[dict[str, Any]], list[bool | None], str] | None:
     for first in (0, 1):
-        nodes = [_get(group, f"dim{first + index}") for index in range(len(shape))]
+        nodes = [child(group, f"dim{first + index}") for index in range(len(shape))]
         if all(getattr(node, "ndim", None) == 1 for node in nodes):
             return [_of_dim(node) for node in nodes], [None] * len(shape), "EMD dimensions"
     return None
@@ -275,7 +200,7 @@ def _named_axes(
     group: Any, path: str, shape: tuple[int, ...]
 ) -> tuple[list[dict[str, Any]], list[bool | None], str] | None:
     """Axes that have names (Zarr 3, xarray, NeXus), with the coordinates that lie under these names."""
-    node = _get(group, path.rpartition("/")[2])
+    node = child(group, path.rpartition("/")[2])
     given = next(
         (names for names in (attribute(node, key) for key in _AXIS_NAMES) if names is not None),
         attribute(group, "axes"),
@@ -285,7 +210,7 @@ def _named_axes(
         return None
     axes: list[dict[str, Any]] = []
     for name, size in zip(names, shape, strict=True):
-        beside = _get(group, name) if name not in ("", ".") else None
+        beside = child(group, name) if name not in ("", ".") else None
         fits = getattr(beside, "shape", None) == (size,)
         axes.append(_of_dim(beside) | {"name": name} if fits else {"name": name})
     known = any(axis.get("scale") is not None for axis in axes)

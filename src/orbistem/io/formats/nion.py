@@ -8,7 +8,7 @@ from typing import Any
 
 from orbistem.errors import FormatError, OptionError, one_line
 from orbistem.io.contract import Format, Found, Look, Request
-from orbistem.io.nion import axes_of, parse
+from orbistem.io.nion import axes_of, intensity_words, parse
 from orbistem.io.stack import sort_axes
 from orbistem.io.zipped import member_array
 
@@ -36,6 +36,7 @@ def _read(path: Path, request: Request) -> Found:
     if axes is not None:
         named |= sort_axes(*axes)
         named["found"] = ("axes and calibrations from metadata.json",)
+    named["found"] = (*named.get("found", ()), *intensity_words(properties))
     return Found(format="Nion (ndata)", patterns=patterns, dataset="data", **named)
 
 
