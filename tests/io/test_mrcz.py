@@ -1,12 +1,14 @@
 """Compressed MRCZ, written by hand: the header of MRC, then one Blosc chunk a pattern."""
 
 import struct
+import sys
+import types
 
 import numpy as np
 import pytest
 from hostile.sound import mrcz_bytes
 
-from orbistem.errors import FormatError, OptionError
+from orbistem.errors import FormatError, MissingExtraError, OptionError
 from orbistem.io import open_scan
 
 SHAPE = (7, 5, 4)
@@ -47,6 +49,43 @@ def test_what_mrcz_writes_is_read(tmp_path, frames):
     assert np.array_equal(open_scan(tmp_path / "a.mrcz").block(0, 7).frames, stack)
 
 
+def blosc2_bytes(frames, pack):
+    """The header of MRC, then a chunk of Blosc 2 for each pattern."""
+    return mrcz_bytes(frames)[:1024] + b"".join(pack(frame.tobytes()) for frame in frames)
+
+
+def test_chunks_of_blosc_2_go_to_its_package(tmp_path, frames, monkeypatch):
+    """With a stand-in for the package: chunks that hold their numbers as they are."""
+
+    def pack(numbers):
+        return struct.pack("<4B3I", 5, 1, 0, 2, len(numbers), len(numbers), 16 + len(numbers)) + numbers
+
+    def unpack(chunk):
+        if chunk[16] == 255:
+            raise ValueError("bad chunk")
+        return chunk[16:]
+
+    stack = frames.astype("<u2")
+    (tmp_path / "a.mrcz").write_bytes(blosc2_bytes(stack, pack))
+    monkeypatch.setitem(sys.modules, "blosc2", None)  # not installed
+    with pytest.raises(MissingExtraError, match=r"orbistem\[mrcz\]"):
+        open_scan(tmp_path / "a.mrcz")
+    monkeypatch.setitem(sys.modules, "blosc2", types.SimpleNamespace(decompress2=unpack))
+    assert np.array_equal(open_scan(tmp_path / "a.mrcz").block(0, 7).frames, stack)
+    stack[3] = 65535
+    (tmp_path / "b.mrcz").write_bytes(blosc2_bytes(stack, pack))
+    with pytest.raises(FormatError, match="pattern 3"):
+        open_scan(tmp_path / "b.mrcz").block(0, 7)
+
+
+def test_what_blosc_2_packs_is_read(tmp_path, frames):
+    blosc2 = pytest.importorskip("blosc2", reason="the extra mrcz has it")
+    stack = frames.astype("<u2")
+    content = blosc2_bytes(stack, lambda numbers: blosc2.compress2(numbers, typesize=2))
+    (tmp_path / "a.mrcz").write_bytes(content)
+    assert np.array_equal(open_scan(tmp_path / "a.mrcz").block(0, 7).frames, stack)
+
+
 def test_damage_is_one_sentence(tmp_path, frames):
     good = mrcz_bytes(frames.astype("<u2"))
 
@@ -56,8 +95,8 @@ def test_damage_is_one_sentence(tmp_path, frames):
 
     with pytest.raises(FormatError, match=r"cut off: 6 of 7 patterns"):
         opened(good[:-5])
-    with pytest.raises(FormatError, match="Blosc 1"):
-        opened(good[:1024] + b"\5" + good[1025:])
+    with pytest.raises(FormatError, match="Blosc version 77, which is unknown"):
+        opened(good[:1024] + b"\x4d" + good[1025:])
     with pytest.raises(FormatError, match="where a pattern has 40"):
         opened(good[:1028] + struct.pack("<I", 2**31) + good[1032:])
     with pytest.raises(FormatError, match="complex or 4-bit"):

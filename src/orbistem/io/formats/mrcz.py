@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import os
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
-from orbistem.errors import FormatError, OptionError, one_line
+from orbistem.errors import FormatError, MissingExtraError, OptionError, one_line
 from orbistem.io.axes import make_axes
 from orbistem.io.contract import Format, Found, Look, Request
 from orbistem.io.lazy import FramesAt
@@ -26,8 +28,8 @@ __all__ = ["FORMAT", "MrczArray"]
 HEAD_BYTES, CHUNK_HEAD_BYTES = 1024, 16
 MODES = {0: "i1", 1: "i2", 2: "f4", 6: "u2", 7: "i4", 8: "u4"}
 PER_CODEC, LAST_CODEC = 1000, 15
-BLOSC_1 = 2
-"""Version byte of the chunks that numcodecs unpacks; Blosc 2 writes 5."""
+BLOSC_1, BLOSC_2 = 2, 5
+"""Version byte of the chunks that numcodecs unpacks, and of those that the package blosc2 unpacks."""
 NM_PER_ANGSTROM = 0.1
 
 
@@ -39,17 +41,33 @@ class MrczArray(FramesAt):
 
     def read_one(self, file: BinaryIO, index: int, n_bytes: int) -> bytes:
         """One chunk, unpacked."""
-        from numcodecs.blosc import decompress
-
         raw = file.read(int(self.sizes[index]))
-        if raw[:1] != bytes([BLOSC_1]) or _lengths(raw) != (n_bytes, len(raw)):
+        if not raw or _lengths(raw) != (n_bytes, len(raw)):
             raise self.changed()
+        unpack = _unpacker(raw[0], self.path)
         try:
-            return bytes(decompress(raw))
-        except RuntimeError as error:
+            return bytes(unpack(raw))
+        except Exception as error:  # blosc2 raises several kinds for damaged chunks
             raise FormatError(
                 f"pattern {index} in {self.path} is damaged ({one_line(error)}); copy it again"
             ) from error
+
+
+def _unpacker(version: int, path: str) -> Callable[[bytes], Any]:
+    """What unpacks a chunk of this version."""
+    module, name = {BLOSC_1: ("numcodecs.blosc", "decompress"), BLOSC_2: ("blosc2", "decompress2")}.get(
+        version, ("", "")
+    )
+    if not module:
+        raise FormatError(f"{path} holds chunks of Blosc version {version}, which is unknown; copy it again")
+    try:
+        unpack: Callable[[bytes], Any] = getattr(import_module(module), name)
+    except ImportError as error:
+        raise MissingExtraError(
+            f'{path} is compressed with Blosc 2; run pip install "orbistem[mrcz]", or save it with '
+            "mrcz's backend='blosc1'"
+        ) from error
+    return unpack
 
 
 def _byte_order(head: bytes) -> str | None:
@@ -109,10 +127,8 @@ def _chunks(
         head = file.read(CHUNK_HEAD_BYTES)
         if len(head) < CHUNK_HEAD_BYTES:
             raise FormatError(f"{path.name} is cut off: {len(offsets)} of {n} patterns; copy it again")
-        if head[0] != BLOSC_1:
-            raise FormatError(
-                f"{path.name} holds chunks that Blosc 1 does not unpack; save it with mrcz's backend='blosc1'"
-            )
+        if not offsets:
+            _unpacker(head[0], path.name)
         unpacked, packed = _lengths(head)
         if unpacked != n_bytes or packed < CHUNK_HEAD_BYTES:
             raise FormatError(
