@@ -16,7 +16,7 @@ from field_reports.base import write_mrc, write_ser
 from field_reports.dm4 import write_dm4
 
 from orbistem.errors import FormatError, InputError, MissingExtraError
-from orbistem.io import open_scan
+from orbistem.io import describe, open_scan
 from orbistem.io.formats import rosetta
 from orbistem.io.zipped import PackedArray
 from orbistem.scan import Axis
@@ -313,6 +313,22 @@ def test_counts_and_calibrations_come_back(tmp_path, counts, case):
             assert axis.scale == pytest.approx(scale)
             assert axis.units == units
         assert not scan.provenance.assumed
+
+
+@pytest.mark.filterwarnings(
+    "ignore:Exception ignored in. <_io.FileIO:pytest.PytestUnraisableExceptionWarning"
+)
+@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
+@pytest.mark.parametrize("case", CASES)
+def test_opening_and_reading_twice_finds_the_same(tmp_path, counts, case):
+    """Also where the reader of the first time still holds the file open, with a lock."""
+    path, options = CASES[case][0](tmp_path / "a", counts)
+    first = open_scan(path, **options)
+    told, numbers = describe(first), np.asarray(first.patterns)
+    for _ in range(2):
+        again = open_scan(path, **options)
+        assert describe(again) == told
+        assert np.array_equal(np.asarray(again.patterns), numbers)
 
 
 def test_nion_offsets_and_older_spellings(tmp_path, counts):

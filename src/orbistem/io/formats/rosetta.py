@@ -128,12 +128,12 @@ def _is_velox(look: Look) -> bool:
     """HDF5 by Thermo Fisher's Velox, whose pictures are stored as (ky, kx, n)."""
     if not look.is_hdf5 or look.suffix != ".emd":
         return False
-    import h5py
-
     try:
-        with h5py.File(look.path, "r", locking=False) as file:
+        with open_hdf5(
+            look.path
+        ) as file:  # RosettaSciIO may hold it open, with a lock, since it was read once
             return "Version" in file and "Velox" in as_text(np.asarray(file["Version"]).reshape(-1)[0])
-    except (OSError, KeyError, IndexError, TypeError):
+    except (FormatError, OSError, KeyError, IndexError, TypeError):
         return False
 
 
