@@ -4,6 +4,7 @@ No class has an ``__init__`` of its own: an exception raised on a Dask worker mu
 Each is also the built-in kind that a caller would expect, so ``except ValueError`` keeps working.
 """
 
+import re
 from typing import Protocol, runtime_checkable
 
 __all__ = [
@@ -62,8 +63,13 @@ class ClosedError(OrbistemError, RuntimeError):
     """Something lazy was used after its file had been closed."""
 
 
+_PICKLE = re.compile(r"allow_pickle|unpickl|pickled \(object\)")
+
+
 def one_line(what: object) -> str:
     """Text of an error for a message: one line of at most 200 letters; its kind where it has none.
+
+    Advice of other packages to unpickle what is not trusted is not passed on.
 
     Examples
     --------
@@ -71,6 +77,8 @@ def one_line(what: object) -> str:
     'two words'
     """
     text = "".join(letter if letter.isprintable() else " " for letter in str(what))
+    if _PICKLE.search(text):
+        return "it holds Python objects, which are not read, since they could run code, or no numbers at all"
     return " ".join(text.split())[:200] or type(what).__name__
 
 

@@ -235,3 +235,40 @@ def test_overwrite_replaces_files_and_folders_only(place, capsys, kind):
 def test_a_log_into_a_pipe_that_nobody_reads_does_not_wait(place, capsys):
     os.mkfifo("pipe")
     assert "log file: pipe cannot be written" in refused(capsys, "info", "good.npy", "--log-file", "pipe")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names")
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
+def test_a_name_that_is_no_utf8(place, encoding):
+    """Bytes from an older disk: shown and written with escapes, never a traceback."""
+    import json
+    import subprocess
+
+    name = os.fsdecode(b"\xff grau.npy")
+    os.rename("good.npy", name)
+    calls = (
+        ("info", name),
+        ("--json", "info", name),
+        ("convert", name, f"{name}.h5"),
+        ("convert", name, f"{name}.zspy"),
+        ("convert", name, "..h5"),
+        ("info", f"{name}.h5"),
+    )
+    for arguments in calls:
+        done = subprocess.run(
+            [sys.executable, "-m", "orbistem", *arguments],
+            capture_output=True,
+            env={**os.environ, "PYTHONIOENCODING": encoding},
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        if arguments[0] == "--json":
+            json.loads(done.stdout)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names")
+def test_a_run_of_a_name_that_is_no_utf8(place, orbistem, quick_toml):
+    name = os.fsdecode(b"\xff grau.npy")
+    os.rename("good.npy", name)
+    assert orbistem("fit", name, "-o", f"{name} run", "--config", quick_toml).status == 0
+    assert orbistem("--json", "verify", f"{name} run").summary["well"]

@@ -250,8 +250,7 @@ def _own_first(arguments: list[str]) -> list[str]:
 
 
 def _use_utf8() -> None:
-    """Units and file names print everywhere, also into a pipe on Windows."""
+    """Units and file names print everywhere: into a pipe on Windows, and names that are no UTF-8."""
     for stream in (sys.stdout, sys.stderr):
-        encoding = getattr(stream, "encoding", None) or ""
-        if hasattr(stream, "reconfigure") and encoding.lower().replace("-", "") != "utf8":
-            stream.reconfigure(errors="replace")
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")

@@ -94,7 +94,9 @@ def emit_json(command: str, content: Mapping[str, Any]) -> None:
     if current().as_json:
         from orbistem.result import plain
 
-        text = json.dumps(plain({"schema": SCHEMA, "command": command} | dict(content)), ensure_ascii=False)
+        named = plain({"schema": SCHEMA, "command": command} | dict(content))
+        encoding = (getattr(sys.stdout, "encoding", None) or "").lower().replace("-", "")
+        text = json.dumps(named, ensure_ascii=encoding != "utf8")
         sys.stdout.write(text + "\n")
 
 

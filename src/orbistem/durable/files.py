@@ -116,8 +116,11 @@ def atomic_write_bytes(path: Path, content: bytes) -> None:
 
 
 def atomic_write_text(path: Path, text: str) -> None:
-    """Write a whole UTF-8 file with line feeds as line ends, or leave the old one as it was."""
-    atomic_write_bytes(path, text.encode("utf-8"))
+    r"""Write a whole UTF-8 file with line feeds as line ends, or leave the old one as it was.
+
+    Bytes of file names that are no UTF-8 are written as ``\udcff``, which JSON reads back.
+    """
+    atomic_write_bytes(path, text.encode("utf-8", errors="backslashreplace"))
 
 
 def sha256_file(path: Path) -> str:

@@ -72,7 +72,12 @@ def save_scan(scan: Scan, path: Path | str, *, progress: Progress | None = None)
     chunks = _chunks((*scan.scan_shape, *scan.detector_shape), scan.dtype.itemsize)
     with write_aside(path) as aside, warnings.catch_warnings(), _told(progress or Silent(), scan):
         warnings.simplefilter("ignore")  # zarr 2 announces zarr 3; the writer comments on chunks
-        writer.file_writer(str(aside), _signal(scan, path.stem), chunks=chunks, show_progressbar=False)
+        writer.file_writer(str(aside), _signal(scan, _title(path)), chunks=chunks, show_progressbar=False)
+
+
+def _title(path: Path) -> str:
+    """Name of the signal: that of the file, as text that every format can keep."""
+    return path.stem.encode("utf-8", errors="replace").decode().strip(".") or "patterns"
 
 
 def _chunks(shape: tuple[int, ...], itemsize: int) -> tuple[int, ...]:

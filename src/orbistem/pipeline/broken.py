@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orbistem.config import FitConfig
-from orbistem.errors import OptionError
+from orbistem.errors import OptionError, one_line
 from orbistem.harmonics.store import open_store
 from orbistem.models.protocol import Encoding
 from orbistem.pipeline.orientation import reference_positions, with_hand
@@ -128,7 +128,9 @@ def reference_rows(scan: Scan, region: tuple[int, int, int, int] | None, name: s
     try:
         mask = np.load(path, allow_pickle=False)
     except (OSError, ValueError) as error:
-        raise OptionError(f"reference: want a .npy file, got {path} ({error}); save it with numpy") from error
+        raise OptionError(
+            f"reference: want a .npy file, got {path} ({one_line(error)}); save it with numpy"
+        ) from error
     if mask.shape != scan.scan_shape:
         raise OptionError(
             f"reference: want a mask of shape {scan.scan_shape}, got {mask.shape} in {path}; "

@@ -81,6 +81,8 @@ def _read(path: Path, request: Request) -> Found:
         )
     chosen = sorted((name for name in names if Path(name).suffix.lower() == known[0]), key=natural_key)
     first = _frame(path / chosen[0])
+    if first.dtype.fields:
+        raise FormatError(f"{chosen[0]} in {path} is a picture in colours; save it in shades of grey")
     if first.ndim != 2:
         raise FormatError(f"{chosen[0]} in {path} is {first.shape}, not one pattern; give that file itself")
     found: tuple[str, ...] = (
@@ -124,8 +126,7 @@ def _frame(path: Path) -> np.ndarray[Any, Any]:
         try:
             return np.asarray(np.load(path, allow_pickle=False))
         except (ValueError, EOFError, OSError) as error:
-            why = "Python objects, or no numbers" if "pickle" in str(error) else one_line(error)
-            raise FormatError(f"{path} is damaged ({why}); copy it again") from error
+            raise FormatError(f"{path} is damaged ({one_line(error)}); copy it again") from error
     return read_frame(path)
 
 

@@ -41,6 +41,9 @@ _BY_CONTENT: tuple[tuple[int, bytes, str], ...] = (
 _LEFT_OPEN, _SMALL_BYTES = frozenset({"TIFF"}), 2**28
 """Readers that leave the file open when they are lazy; below this size they read it at once instead."""
 
+_NEVER_LAZY = frozenset({"Image"})
+"""Readers of single pictures, which do not know their size before they are read."""
+
 _NOT_OURS = frozenset(
     {"HSPY", "ZSPY", "numpy", "Impulse", "Protochips", "EDAX", "MSA", "USID", "Tofwerk", "JobinYvon"}
 )
@@ -214,6 +217,8 @@ def _choose(signals: list[dict[str, Any]], dataset: str | None, path: Path) -> i
     stacks = stacks or [i for i, one in enumerate(signals) if _is_stack(one, min_axes=2)]
     if len(stacks) == 1:
         return stacks[0]
+    if not stacks and any(one["data"].dtype.fields for one in signals):
+        raise FormatError(f"{path.name} is a picture in colours; save it in shades of grey")
     if not stacks:
         raise FormatError(
             f"{path.name} holds no two-dimensional patterns, only {_listed(signals) or 'nothing'}; "
@@ -274,8 +279,10 @@ def _signals_of(
     failures: list[Exception] = []
     for plugin in plugins:
         try:
-            small = plugin["name"] in _LEFT_OPEN and path.stat().st_size < _SMALL_BYTES
-            return _load(str(path), plugin["api"], lazy=lazy and not small), plugin
+            at_once = plugin["name"] in _NEVER_LAZY or (
+                plugin["name"] in _LEFT_OPEN and path.stat().st_size < _SMALL_BYTES
+            )
+            return _load(str(path), plugin["api"], lazy=lazy and not at_once), plugin
         except Exception as error:  # readers raise every kind; the next may do
             logger.debug("%s could not read %s: %s", plugin["name"], path, error)
             failures.append(error)
@@ -285,9 +292,8 @@ def _signals_of(
             f"{path.name} needs the package {missing.name or missing} to be read; "
             f"run: pip install {missing.name}"
         ) from missing
-    reasons = " ".join(str(failures[0]).split())[:200] or type(failures[0]).__name__
     raise FormatError(
-        f"{path.name} cannot be read as {plugins[0]['name']} ({reasons}); "
+        f"{path.name} cannot be read as {plugins[0]['name']} ({one_line(failures[0])}); "
         "copy it again, or for raw numbers give --shape and --dtype"
     ) from failures[0]
 
