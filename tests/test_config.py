@@ -50,7 +50,8 @@ def test_a_part_of_the_keys_is_enough():
         ("[prepare]\nxyzzy = 1", "known are centre_px"),
         ("seed = 'one'", "seed: want a whole number"),
         ("seed = true", "seed: want a whole number"),
-        ("seed = -1", "seed: want 0 or more"),
+        ("seed = -1", "seed: want a number from 0"),
+        ("seed = 99999999999999999999", "seed: want a number from 0"),
         ("[mask]\nhot = 1", "mask.hot: want true or false"),
         ("[prepare]\ncentre_px = [1.0]", "want a list of 2"),
         ("[prepare]\nwhiten = 'log'", "want one of auto, poisson, sqrt"),
@@ -61,6 +62,7 @@ def test_a_part_of_the_keys_is_enough():
         ("[counts]\ngain = -1.0", "gain: want a positive"),
         ("schema = 2", "want schema 1, got 2"),
         ("seed = ", "want TOML"),
+        ("seed = " + "[" * 5000, "want TOML"),
     ],
 )
 def test_what_is_wrong_is_said(text, message):

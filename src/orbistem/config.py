@@ -21,7 +21,7 @@ from typing import Any, Literal, Self, Union, get_args, get_origin, get_type_hin
 
 import numpy as np
 
-from orbistem.errors import InputError, OptionError, one_line
+from orbistem.errors import InputError, OptionError, one_line, require_seed
 from orbistem.harmonics.rings import RingOptions
 from orbistem.models.orbit import OrbitVAEOptions
 from orbistem.prepare.centre import CentreOptions
@@ -193,8 +193,7 @@ class FitConfig:
     compute: ComputeOptions = field(default_factory=ComputeOptions)
 
     def __post_init__(self) -> None:
-        if self.seed < 0:
-            raise OptionError(f"seed: want 0 or more, got {self.seed}; give another one")
+        require_seed(self.seed)
         if self.max_kept < 1:
             raise OptionError(f"max_kept: want 1 or more, got {self.max_kept}; leave it out for the default")
 
@@ -234,7 +233,7 @@ class FitConfig:
         """Read the text of a TOML file."""
         try:
             table = tomllib.loads(text)
-        except tomllib.TOMLDecodeError as error:
+        except (tomllib.TOMLDecodeError, RecursionError) as error:
             raise OptionError(f"config: want TOML, got {one_line(error)}; correct the file") from error
         return cls.from_dict(table)
 

@@ -19,6 +19,7 @@ __all__ = [
     "ShapeError",
     "VersionError",
     "one_line",
+    "require_seed",
     "require_stack",
 ]
 
@@ -63,6 +64,7 @@ class ClosedError(OrbistemError, RuntimeError):
     """Something lazy was used after its file had been closed."""
 
 
+_SEEDS = 2**63
 _PICKLE = re.compile(r"allow_pickle|unpickl|pickled \(object\)")
 
 
@@ -86,6 +88,22 @@ def one_line(what: object) -> str:
 class _HasShape(Protocol):
     @property
     def shape(self) -> tuple[int, ...]: ...
+
+
+def require_seed(seed: int) -> None:
+    """Check that a number can start every source of random numbers that is used.
+
+    Raises
+    ------
+    OptionError
+        Below 0, or more than 63 bits.
+
+    Examples
+    --------
+    >>> require_seed(2021)
+    """
+    if not 0 <= seed < _SEEDS:
+        raise OptionError(f"seed: want a number from 0 to below 2^63, got {seed}; give another one")
 
 
 def require_stack(name: str, array: _HasShape) -> None:

@@ -272,3 +272,32 @@ def test_a_run_of_a_name_that_is_no_utf8(place, orbistem, quick_toml):
     os.rename("good.npy", name)
     assert orbistem("fit", name, "-o", f"{name} run", "--config", quick_toml).status == 0
     assert orbistem("--json", "verify", f"{name} run").summary["well"]
+
+
+@pytest.mark.parametrize("command", ["fit good.npy -o out", "compare good.npy -o out", "demo -o out",
+                                     "symmetry good.npy -o out --config seed.toml",
+                                     "simulate graphene -o out.hspy"])  # fmt: skip
+@pytest.mark.parametrize("seed", ["-1", "99999999999999999999"])
+def test_seeds_that_no_generator_takes(place, capsys, command, seed):
+    with open("seed.toml", "w", encoding="utf-8") as file:
+        file.write(f"seed = {seed}\n")
+    given = [] if "seed.toml" in command else ["--seed", seed]
+    assert "seed: want a number from 0" in refused(capsys, *command.split(), *given)
+    assert not any(name.startswith("out") for name in os.listdir())
+
+
+@pytest.mark.parametrize("name", [".", "..", "/", "x", "x.h5"])
+def test_names_that_no_simulation_can_have(place, capsys, name):
+    assert "--output: want a name that ends in .hspy or .zspy" in refused(
+        capsys, "simulate", "graphene", "-o", name
+    )
+
+
+@pytest.mark.parametrize("content", ['"' + "x" * 200_000 + '",1\n', '"1,2\n' * 30, "1,5;2,5\n" * 30])
+def test_lists_of_positions_that_are_none(place, capsys, content):
+    with open("list.csv", "w", encoding="utf-8") as file:
+        file.write(content)
+    assert "--positions: want" in refused(capsys, "info", "good.npy", "--positions", "list.csv")
+    np.save("flat.npy", np.load("good.npy").reshape(30, 12, 10))
+    os.rename("list.csv", "positions.csv")  # beside a file it is left out
+    assert run(["info", "flat.npy", "-q"]) == 0

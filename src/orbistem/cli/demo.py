@@ -25,11 +25,13 @@ def demo_command(
     seed: Annotated[int, typer.Option(help="Seed of all that is random.")] = 0,
 ) -> None:
     """Simulate graphene with a vacancy (abTEM), analyse it and write the report: two minutes on two cores."""
+    from orbistem.config import FitConfig
     from orbistem.durable import disk_error, recover
     from orbistem.pipeline.workplace import check_free
     from orbistem.simulate import find_recipe, simulate
 
     find_recipe(NAME)
+    config = FitConfig(seed=seed)  # a wrong seed is said before anything is made
     recover(output)
     check_free(output, overwrite=overwrite)
     inputs = output.absolute().with_name(f"{output.absolute().name}-input")
@@ -38,7 +40,6 @@ def demo_command(
     except OSError as error:
         raise disk_error(error, inputs) from error
     source = inputs / f"{NAME}.hspy"
-    from orbistem.config import FitConfig
     from orbistem.io import open_scan, save_scan
     from orbistem.pipeline.fit import fit
 
@@ -50,7 +51,7 @@ def demo_command(
         truth.save(source.with_suffix(".truth.nc"))
         result = fit(
             open_scan(source),
-            config=FitConfig(seed=seed),
+            config=config,
             directory=output,
             progress=progress,
             overwrite=overwrite,

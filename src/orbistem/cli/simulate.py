@@ -167,6 +167,10 @@ def run(
     from orbistem.simulate import find_recipe, simulate
 
     find_recipe(name)  # a wrong name is said first
+    if output.suffix.lower() not in (".hspy", ".zspy"):
+        raise OptionError(
+            f"output: want a name that ends in .hspy or .zspy, got {output.name or output}; change the suffix"
+        )
     truth_path = output.with_suffix(".truth.nc")
     for path in (output, truth_path):
         require_replaceable(path)
@@ -174,10 +178,6 @@ def run(
             raise OutputError(
                 f"want a new file, got {path}, which exists; choose another name or give --overwrite"
             )
-    if output.suffix.lower() not in (".hspy", ".zspy"):
-        raise OptionError(
-            f"output: want a name that ends in .hspy or .zspy, got {output.name}; change the suffix"
-        )
     if not output.parent.is_dir():
         raise OutputError(f"want an existing folder, got {output.parent}; create it first")
     scan, truth = simulate(

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from orbistem.errors import InputError, OptionError
+from orbistem.errors import InputError, OptionError, one_line
 from orbistem.scan import as_positions
 
 __all__ = ["LIST_NAME", "columns_of", "positions_beside", "read_list"]
@@ -100,7 +100,14 @@ def _rows(text: str) -> list[list[str]]:
     separator = next((mark for mark in (";", "\t", ",") if mark in lines[-1]), None)
     if separator is None:
         return [line.split() for line in lines]
-    return list(csv.reader(lines, delimiter=separator))
+    try:
+        return list(csv.reader(lines, delimiter=separator))
+    except (
+        csv.Error
+    ) as error:  # a field of more than 131072 letters: a quote that is never closed, or no list
+        raise OptionError(
+            f"positions: want lines of y, x, got another table ({one_line(error)}); correct the list"
+        ) from error
 
 
 def _numbers(cells: list[str]) -> list[float] | None:

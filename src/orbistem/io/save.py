@@ -43,7 +43,7 @@ def require_writable(path: Path) -> str:
     if suffix not in WRITERS:
         raise OptionError(
             f"want a name that ends in {', '.join(list(WRITERS)[:-1])} or {list(WRITERS)[-1]}, "
-            f"got {path.name}; change the suffix"
+            f"got {path.name or path}; change the suffix"
         )
     return suffix
 

@@ -15,7 +15,7 @@ import numpy as np
 from orbistem import __version__
 from orbistem.config import FitConfig
 from orbistem.durable import atomic_write_text, write_aside
-from orbistem.errors import InputError, OptionError, OutputError
+from orbistem.errors import InputError, OptionError, OutputError, require_seed
 from orbistem.models.methods import METHODS, Effort
 from orbistem.pipeline.comparison_case import Case, make_case
 from orbistem.pipeline.fit import fit
@@ -80,6 +80,7 @@ class CompareOptions:
             )
         if any(not dose > 0 for dose in self.doses):
             raise OptionError(f"doses: want electrons per pattern above 0, got {self.doses}; correct them")
+        require_seed(self.seed)
         if self.draws < 1:
             raise OptionError(f"draws: want 1 or more, got {self.draws}")
         if self.within is not None and not self.within > 0:

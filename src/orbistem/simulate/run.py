@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from orbistem.errors import MissingExtraError, OptionError
+from orbistem.errors import MissingExtraError, OptionError, require_seed
 from orbistem.progress import Progress
 from orbistem.scan import Axis, Provenance, Scan, Truth
 from orbistem.simulate.detector import DetectorOptions, expose, require_dose
@@ -113,6 +113,7 @@ def simulate(
     ((6, 6), ['C1', 'D1', 'D2', 'D3', 'D6'])
     """
     recipe = find_recipe(name)
+    require_seed(seed)
     shape = recipe.scan_shape if scan_shape is None else scan_shape
     if min(shape) < 1:
         raise OptionError(
