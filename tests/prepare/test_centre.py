@@ -127,7 +127,7 @@ def test_periodic_pattern_is_a_tie():
     y, x = np.indices((40, 40))
     fit = find_centre(2 + np.cos(2 * np.pi * y / 8) * np.cos(2 * np.pi * x / 8))
     assert fit.problem is Problem.TIE
-    assert "centre_px" in fit.problem
+    assert "--centre" in fit.problem
 
 
 def test_disk_fit_is_subpixel_and_refuses_other_things():
