@@ -1,7 +1,9 @@
 """What every test may use: a seeded generator, the folder of measured data, strict JAX."""
 
 import os
+import sys
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 # Read by JAX when it is first imported, here and in every process that a test starts.
@@ -55,3 +57,12 @@ def measured_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"measured data absent: no folder {folder}; name it in {MEASURED_DATA_VARIABLE}")
     return folder
+
+
+@pytest.fixture(autouse=True)
+def _own_session() -> Iterator[None]:
+    """A quiet call of the program leaves later tests no quiet log."""
+    yield
+    console = sys.modules.get("orbistem.cli.console")
+    if console is not None and console.current() != console.Session():
+        console.open_session(verbose=0, quiet=False, as_json=False, log_file=None)

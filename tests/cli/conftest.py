@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,15 +33,6 @@ class Done:
 @pytest.fixture(autouse=True)
 def _own_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path.parent / "cache"))
-
-
-@pytest.fixture(autouse=True)
-def _own_session() -> Iterator[None]:
-    """A quiet call leaves later tests no quiet log."""
-    from orbistem.cli.console import open_session
-
-    yield
-    open_session(verbose=0, quiet=False, as_json=False, log_file=None)
 
 
 @pytest.fixture

@@ -193,4 +193,4 @@ def test_the_whole_program_follows_repeats_and_forgets(orbistem, quick_toml, tmp
     assert "per_pattern" not in json.loads((tmp_path / "none" / "run.json").read_text(encoding="utf-8"))
     wrong = orbistem(*arguments[:-1], "always", "-o", tmp_path / "wrong")
     assert wrong.status == 2
-    assert "per_pattern: want none or auto" in wrong.err
+    assert "--per-pattern: want none or auto" in wrong.err
