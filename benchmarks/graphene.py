@@ -1,6 +1,7 @@
 """Fit a simulated primitive cell with default settings and judge the result against the truth.
 
     python benchmarks/graphene.py [--structure graphene|mos2] [--dose 1e7,1e5,1e4] [--seeds 0,1,2,3,4]
+                                  [--group O2]
 
 A seed draws the counts and seeds the fit. Without --seeds, 10⁵ electrons per pattern takes seeds 0 to 4,
 other doses take seed 0. Limits hold for graphene at 10⁷, 10⁵ and 10⁴ electrons; other runs print figures
@@ -34,6 +35,7 @@ from orbistem.metrics import (
     oracle_linear,
     repeat_error,
 )
+from orbistem.models.orbit import OrbitVAEOptions
 from orbistem.plan import Plan
 from orbistem.simulate import SymmetryPairs, primitive_cell_pairs
 
@@ -157,15 +159,20 @@ def draws_apart(z: np.ndarray, n: int) -> float:
     return float(np.sqrt(np.mean(np.square(both))))
 
 
-def run(structure: str, clean: np.ndarray, dose: float, seed: int, table: Table) -> None:
+def run(
+    structure: str, clean: np.ndarray, dose: float, seed: int, table: Table, options: OrbitVAEOptions
+) -> None:
     """One fit, all scores."""
     n = n_draws(dose)
     limits = LIMITS.get(dose, {}) if structure == "graphene" else {}
-    table.head(f"{structure}, {dose:.0e} electrons per pattern, {n} draws of {CELL}×{CELL}, seed {seed}")
+    table.head(
+        f"{structure}, {dose:.0e} electrons per pattern, {n} draws of {CELL}×{CELL}, "
+        f"seed {seed}, {options.group}"
+    )
     rng = np.random.default_rng(seed)
     counts = draw_counts(clean, dose=dose, n=n, rng=rng)
     started = time.perf_counter()
-    result = orbistem.fit(as_scan(counts), config=FitConfig(seed=seed))
+    result = orbistem.fit(as_scan(counts), config=FitConfig(seed=seed, model=options))
     seconds = time.perf_counter() - started
     training, model = result.run["training"], result.model
     centre_y, centre_x = result.run["centre"]["px"]
@@ -227,6 +234,7 @@ def main() -> int:
         help="electrons per pattern, several with commas",
     )
     parser.add_argument("--seeds", type=lambda text: tuple(int(part) for part in text.split(",")))
+    parser.add_argument("--group", default="SO2", help="what makes patterns the same site")
     parser.add_argument("--keep", type=Path, help="folder where noise-free patterns are kept")
     given = parser.parse_args()
     print(describe())
@@ -234,7 +242,7 @@ def main() -> int:
     table = Table()
     for dose in given.dose:
         for seed in given.seeds or SEEDS.get(dose, (0,)):
-            run(given.structure, clean, dose, seed, table)
+            run(given.structure, clean, dose, seed, table, OrbitVAEOptions(group=given.group))
     return table.close()
 
 
