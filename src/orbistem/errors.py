@@ -5,7 +5,8 @@ Each is also the built-in kind that a caller would expect, so ``except ValueErro
 """
 
 import re
-from typing import Protocol, runtime_checkable
+from operator import index
+from typing import Protocol, SupportsIndex, runtime_checkable
 
 __all__ = [
     "ClosedError",
@@ -90,7 +91,7 @@ class _HasShape(Protocol):
     def shape(self) -> tuple[int, ...]: ...
 
 
-def require_seed(seed: int) -> None:
+def require_seed(seed: SupportsIndex) -> None:
     """Check that a number can start every source of random numbers that is used.
 
     Raises
@@ -102,7 +103,7 @@ def require_seed(seed: int) -> None:
     --------
     >>> require_seed(2021)
     """
-    if not 0 <= seed < _SEEDS:
+    if not 0 <= index(seed) < _SEEDS:
         raise OptionError(f"seed: want a number from 0 to below 2^63, got {seed}; give another one")
 
 

@@ -60,6 +60,7 @@ def test_report_62_one_block_on_the_device_at_a_time(real_run, monkeypatch):
         held.append(sum(array.shape == block_shape for array in jax.live_arrays()))
         n, d = len(block), vae.latent_dim
         names = ("angle", "angle_sd", "angle_order", "evidence", "misfit", "handedness")
+        names += ("odds", "unlike", "size", "hands_apart")
         filled = dict.fromkeys(names, np.zeros(n))
         return infer.Inferred(
             z=np.zeros((n, d)),

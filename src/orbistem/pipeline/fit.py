@@ -30,7 +30,7 @@ from orbistem.pipeline.orientation import measure_orientation, reference_positio
 from orbistem.pipeline.places import asked_places, with_pictures
 from orbistem.pipeline.preparation import Preparation, block_size_for, prepare
 from orbistem.pipeline.readout import with_readout
-from orbistem.pipeline.record import describe_basis, describe_run, file_checksums, write_run
+from orbistem.pipeline.record import OF_ITSELF, describe_basis, describe_run, file_checksums, write_run
 from orbistem.pipeline.reduction import STORE_NAME, Reduced, reduce, resume_reduced, save_reduced
 from orbistem.pipeline.scan_frame import find_scan_frame
 from orbistem.pipeline.site_order import with_allowed_order
@@ -354,8 +354,7 @@ def finish_run(directory: Path, run: dict[str, Any], clock: Stopwatch) -> dict[s
     with clock.step("report"):
         write_report(directory)
     run |= {"timings_s": dict(clock.seconds), "files": file_checksums(directory)}
-    write_run(directory, run)
-    return run
+    return run | {OF_ITSELF: write_run(directory, run)}
 
 
 def replayable(config: FitConfig, prepared: Preparation) -> FitConfig:

@@ -24,7 +24,15 @@ from orbistem.pipeline.workplace import STATE_FOLDER
 from orbistem.result import plain
 from orbistem.scan import Scan
 
-__all__ = ["Verified", "check_files", "describe_basis", "describe_run", "file_checksums", "write_run"]
+__all__ = [
+    "OF_ITSELF",
+    "Verified",
+    "check_files",
+    "describe_basis",
+    "describe_run",
+    "file_checksums",
+    "write_run",
+]
 
 SCHEMA = 1
 MOST_NAMED = 8
@@ -147,12 +155,13 @@ def versions() -> dict[str, str]:
     return found
 
 
-def write_run(directory: Path, run: Mapping[str, Any]) -> None:
-    """Write run.json: plain numbers, NaN as null, and a checksum of all of it."""
+def write_run(directory: Path, run: Mapping[str, Any]) -> str:
+    """Write run.json: plain numbers, NaN as null, and a checksum of all of it, which is returned."""
     content = plain({name: value for name, value in run.items() if name != OF_ITSELF})
-    content[OF_ITSELF] = _content_checksum(content)
-    text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
+    checksum = _content_checksum(content)
+    text = json.dumps(content | {OF_ITSELF: checksum}, indent=1, ensure_ascii=False, allow_nan=False)
     atomic_write_text(directory / RUN_NAME, text + "\n")
+    return checksum
 
 
 def file_checksums(directory: Path) -> dict[str, str]:
