@@ -10,7 +10,13 @@ import numpy as np
 
 from orbistem.models.angle import Orders
 from orbistem.models.empirical import Prior, around
-from orbistem.models.hands import DOUBT_NATS, MOST_DOUBT, USUAL_DOUBT, find_doubt, with_hands_together
+from orbistem.models.hands import (
+    MOST_DOUBT,
+    USUAL_DOUBT,
+    border_of_doubt,
+    find_doubt,
+    with_hands_together,
+)
 from orbistem.models.infer import encode_batch, infer_all
 from orbistem.models.orbit import LIBRARY_SIZE, LatentFrame, OrbitVAE, OrbitVAEOptions
 from orbistem.models.orbit_vae import OrbitNet, centred
@@ -56,7 +62,8 @@ def finish(
         The frame is enough: the model error stays as it is, and so does the prior.
     """
     some = pairs[_some_rows(len(pairs), CALIBRATION_PATTERNS, seed)]
-    entries, few = _evenly(some, LIBRARY_SIZE), some[:: -(-len(some) // FRAME_PATTERNS)]
+    entries, step = _evenly(some, LIBRARY_SIZE), -(-len(some) // FRAME_PATTERNS)
+    few = some[::step]
     infer = _Inference(net, orders, options)
     library = infer.encoded(entries)
     if not only_compared:
@@ -66,13 +73,15 @@ def finish(
     hand_doubt = USUAL_DOUBT
     if not only_compared:
         prior = around(library, frame.matrix, frame.activity)
-        found = infer.posterior(few, model_error, library, prior)
-        frame = latent_frame(found["z"], found["covariance"])
-        if net.turns.mirrors:
+        if net.turns.mirrors:  # the hands need more patterns than the frame, which are among them
             found = infer.posterior(some, model_error, library, prior)
+            frame = latent_frame(found["z"][::step], found["covariance"][::step])
             hand_doubt = find_doubt(found["odds"], found["unlike"], found["size"])
-            either = np.abs(found["odds"]) < DOUBT_NATS + MOST_DOUBT * found["size"]
+            either = np.abs(found["odds"]) < border_of_doubt(found["size"], MOST_DOUBT)
             net = with_hands_together(net, found["hands_apart"][either], orders)
+        else:
+            found = infer.posterior(few, model_error, library, prior)
+            frame = latent_frame(found["z"], found["covariance"])
     return OrbitVAE(
         net,
         model_error=np.asarray(model_error),

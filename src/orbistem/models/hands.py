@@ -7,6 +7,8 @@ views have one angle on as many such sites as can be.
 
 from __future__ import annotations
 
+from typing import Any
+
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
@@ -16,7 +18,14 @@ from orbistem.models.angle import Orders
 from orbistem.models.layers import turned_templates
 from orbistem.models.orbit_vae import OrbitNet
 
-__all__ = ["DOUBT_NATS", "MOST_DOUBT", "USUAL_DOUBT", "find_doubt", "hand_in_doubt", "with_hands_together"]
+__all__ = [
+    "MOST_DOUBT",
+    "USUAL_DOUBT",
+    "border_of_doubt",
+    "find_doubt",
+    "hand_in_doubt",
+    "with_hands_together",
+]
 
 DOUBT_NATS = 3.0
 """Log odds that noise alone may make."""
@@ -31,13 +40,21 @@ TURNS_TRIED, TOGETHER_RAD = 720, 0.1
 """Turns of the templates that are compared, and within what two angles of a site count as one."""
 
 
+def border_of_doubt(size: Any, share: Any) -> Any:
+    """Log odds of the two hands below which a site may have none: three nats, and a share of the template.
+
+    size: half the squared length of the template, any shape; share: broadcasts with it.
+    """
+    return DOUBT_NATS + share * size
+
+
 def hand_in_doubt(template: Array, share: Array | float) -> Array:
     """Log odds of the two hands below which a site may have none, from scaled templates (n, k, 2), (n,).
 
-    On a mirror line the odds are what noise and the decoder make them: three nats, and a share of the
-    template.
+    On a mirror line the odds are what noise and the decoder make them (`border_of_doubt`).
     """
-    return DOUBT_NATS + share * jnp.sum(template**2, axis=(-2, -1)) / 2
+    border: Array = border_of_doubt(jnp.sum(template**2, axis=(-2, -1)) / 2, share)
+    return border
 
 
 def find_doubt(odds: np.ndarray, unlike: np.ndarray, size: np.ndarray) -> float:
@@ -57,7 +74,7 @@ def find_doubt(odds: np.ndarray, unlike: np.ndarray, size: np.ndarray) -> float:
         Half the squared length of each template, (n,).
     """
     shares = np.geomspace(LEAST_DOUBT, MOST_DOUBT, DOUBTS_TRIED)
-    border = DOUBT_NATS + shares[:, None] * size
+    border = border_of_doubt(size, shares[:, None])
     sd = NEAR_SD * np.sqrt(2 * unlike + 1)
     near = np.exp(-0.5 * ((odds + border) / sd) ** 2).mean(axis=1)
     doubted = (np.abs(odds) < border).mean(axis=1)

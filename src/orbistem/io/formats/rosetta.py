@@ -132,9 +132,8 @@ def _is_velox(look: Look) -> bool:
     if not look.is_hdf5 or look.suffix != ".emd":
         return False
     try:
-        with open_hdf5(
-            look.path
-        ) as file:  # RosettaSciIO may hold it open, with a lock, since it was read once
+        # RosettaSciIO may hold it open, with a lock, since it was read once
+        with open_hdf5(look.path) as file:
             return "Version" in file and "Velox" in as_text(np.asarray(file["Version"]).reshape(-1)[0])
     except (FormatError, OSError, KeyError, IndexError, TypeError):
         return False
