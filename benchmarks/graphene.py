@@ -35,7 +35,7 @@ from orbistem.metrics import (
     oracle_linear,
     repeat_error,
 )
-from orbistem.models.orbit import OrbitVAEOptions
+from orbistem.models.orbit import USUAL, OrbitVAEOptions
 from orbistem.plan import Plan
 from orbistem.simulate import SymmetryPairs, primitive_cell_pairs
 
@@ -234,7 +234,7 @@ def main() -> int:
         help="electrons per pattern, several with commas",
     )
     parser.add_argument("--seeds", type=lambda text: tuple(int(part) for part in text.split(",")))
-    parser.add_argument("--group", default="SO2", help="what makes patterns the same site")
+    parser.add_argument("--group", default=USUAL, help="what makes patterns the same site")
     parser.add_argument("--keep", type=Path, help="folder where noise-free patterns are kept")
     given = parser.parse_args()
     print(describe())

@@ -23,7 +23,7 @@ from requirements_table import Table
 import orbistem
 from orbistem.config import FitConfig, PrepareOptions
 from orbistem.metrics import angle_error, fold_error, resultant, ring_contrast, winding_number
-from orbistem.models.orbit import OrbitVAEOptions
+from orbistem.models.orbit import USUAL, OrbitVAEOptions
 from orbistem.result import Result
 
 SIEMENS = "siemens-star/siemens-star.h5"
@@ -155,7 +155,7 @@ def main() -> int:
     parser.add_argument(
         "--seeds", type=integers, default=(0, 1, 2), help="seeds of the star; the others take the first"
     )
-    parser.add_argument("--group", default="SO2", help="what makes patterns the same site")
+    parser.add_argument("--group", default=USUAL, help="what makes patterns the same site")
     given = parser.parse_args()
     model = OrbitVAEOptions(group=given.group)
     configs = tuple(FitConfig(seed=seed, model=model) for seed in given.seeds)

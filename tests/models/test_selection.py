@@ -68,7 +68,9 @@ def test_mirror_images_are_one_site_where_evidence_says_so(fits, gain, group, tm
     fit, tried = fits({("O2", 3): gain})
     model, report = chosen(fit, "auto", 3, tmp_path)
     assert model.group == group
-    assert tried == [("SO2", 3, tmp_path / "SO2-3"), ("O2", 3, tmp_path / "O2-3")]
+    assert tried[:2] == [("SO2", 3, tmp_path / "SO2-3"), ("O2", 3, tmp_path / "O2-3")]
+    kind = "D" if group == "O2" else "C"
+    assert [one[0] for one in tried[2:]] == [f"{kind}6", f"{kind}4"]
     assert report.words[0] == "trained"
     assert f"{gain:+.2f}" in report.words[1]
     assert report.words[1].endswith("taken" if group == "O2" else "left")
@@ -101,7 +103,37 @@ def test_latents_are_added_to_the_group_that_was_chosen(fits):
     fit, tried = fits({("O2", 3): 1.0, ("O2", 4): 0.5})
     model, _ = chosen(fit, "auto", 0)
     assert (model.group, model.latent_dim) == ("O2", 3)
-    assert [one[:2] for one in tried] == [("SO2", 3), ("O2", 3), ("O2", 4), ("O2", 2)]
+    assert [one[:2] for one in tried if one[0] in ("SO2", "O2")] == [
+        ("SO2", 3),
+        ("O2", 3),
+        ("O2", 4),
+        ("O2", 2),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("evidence", "group", "tried_out"),
+    [
+        ({"C6": 3.0}, "C6", ["C6", "C3", "C2", "C4"]),
+        ({"C6": 3.0, "C3": 4.0}, "C3", ["C6", "C3", "C2", "C4"]),
+        ({"C4": 3.0, "C2": 2.0}, "C4", ["C6", "C4", "C2"]),
+        ({"C6": 1.0, "C4": 3.0, "C2": 4.0}, "C2", ["C6", "C3", "C2", "C4"]),
+        ({"O2": 1.0, "D6": 3.0}, "D6", ["D6", "D3", "D2", "D4"]),
+        ({"C6": -1.0}, "SO2", ["C6", "C4"]),
+    ],
+)
+def test_a_crystal_of_one_orientation_has_the_turns_of_its_lattice(fits, evidence, group, tried_out):
+    fit, tried = fits({(name, 3): gain for name, gain in evidence.items()})
+    model, _ = chosen(fit, "auto", 3)
+    assert model.group == group
+    assert [one[0] for one in tried[2:]] == tried_out
+
+
+def test_turns_stay_free_where_the_zero_of_the_angle_is_a_direction(fits):
+    fit, tried = fits({("C6", 3): 3.0})
+    options = OrbitVAEOptions(group="auto", angle_zero="polar")
+    assert fit_selected(fit, options=options, checkpoint=None)[0].group == "SO2"
+    assert [one[0] for one in tried] == ["SO2", "O2"]
 
 
 def test_noise_of_the_difference_counts_not_that_of_the_patterns():

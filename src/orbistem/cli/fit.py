@@ -55,9 +55,10 @@ def fit_command(
     group: Annotated[
         str | None,
         typer.Option(
-            help="What makes patterns the same site. SO2 (default): any turn; O2: mirrors too; C2, C3, C4, "
-            "C6: turns by 360°/n only; D2, D3, D4, D6: these and mirrors; auto: SO2 or O2, by held-out "
-            "evidence."
+            help="What makes patterns the same site. SO2: any turn; O2: mirrors too; usual (default): O2 "
+            "where a pattern shows enough to tell its hand, else SO2; C2, C3, C4, C6: turns by 360°/n only; "
+            "D2, D3, D4, D6: these and mirrors; auto: the one with most held-out evidence, by four to six "
+            "fits."
         ),
     ] = None,
     angle_zero: Annotated[

@@ -25,7 +25,7 @@ from orbistem.models.finish import agree, finish, refined_evidence
 from orbistem.models.full_products import full_products
 from orbistem.models.mirror_images import mirror_words
 from orbistem.models.objective import OrbitProblem
-from orbistem.models.orbit import OrbitVAE, OrbitVAEOptions, as_pairs
+from orbistem.models.orbit import USUAL, OrbitVAE, OrbitVAEOptions, as_pairs
 from orbistem.models.orbit_vae import OrbitNet, make_net
 from orbistem.models.protocol import Restart, TrainingReport
 from orbistem.models.train import State, TrainOptions, begin, train
@@ -38,6 +38,10 @@ SEVERAL_DRAWS_SIGNAL = 300.0
 SEVERAL_DRAWS = 2
 FEW_PATTERNS, FEW_RESTARTS = 8192, 3
 """Held-out evidence of trainings of 1,681 measured patterns lay 40 nats apart; three find a good one."""
+HANDS_WORDS = (
+    "a pattern and its mirror image count as the same site (group O2): their latents are equal, and "
+    "handedness says which of the two is where; --group SO2 keeps them apart",
+)
 ROUGH_LEVEL = 1.03
 """Median noise eigenvalue above which structure is left in every order (1.00 to 1.01 for shot noise)."""
 
@@ -76,6 +80,7 @@ def fit_one(
 ) -> Fitted:
     """Fit with a given group and number of latents; see `OrbitVAE.fit`."""
     progress = progress or Silent()
+    open_group = options.group == USUAL
     options = settled(options, basis, counted=counts is not None)
     if basis.signal_nats > FAINT_SIGNAL:
         counts = None
@@ -169,6 +174,7 @@ def fit_one(
         problem=problem,
         words=(
             *_words(model, scouts, mains, winner, agreement, time.perf_counter() - began),
+            *(HANDS_WORDS if open_group and model.group == "O2" else ()),
             *_zero_words(model, options),
             *images,
         ),
@@ -196,7 +202,13 @@ def settled(options: OrbitVAEOptions, basis: SteerableBasis, *, counted: bool = 
     bound. In both cases the decoder's prior has its full weight.
     Where shot noise is the limit, mirror images double the patterns: averaging over mirrors costs nothing.
     Not where only some turns are allowed: a mirror image then lies at an angle of its own.
+    Where counts of electrons show enough of a pattern to tell it from its mirror image, both are one site
+    unless said otherwise: not where templates err by more than the noise, nor where the angle is a direction,
+    which a pattern and its mirror image do not share.
     """
+    if options.group == USUAL:
+        told = counted and basis.signal_nats > FAINT_SIGNAL and options.angle_zero == "free"
+        options = replace(options, group="O2" if told else "SO2")
     faint = basis.signal_nats < SEVERAL_DRAWS_SIGNAL
     rough = basis.noise_level > ROUGH_LEVEL and not counted
     net = options.net

@@ -40,8 +40,8 @@ log = logging.getLogger(__name__)
 
 Start = Literal["mean", "zero"]
 Background = Literal["learned", "mean", "azimuthal", "none"]
-AUTO = "auto"
-GroupChoice = Literal["auto", GroupName]
+AUTO, USUAL = "auto", "usual"
+GroupChoice = Literal["usual", "auto", GroupName]
 ACTIVE_RATIO = 2.0
 """A latent is active where its spread is at least this many posterior standard deviations (DESIGN §4)."""
 LIBRARY_SIZE = 384
@@ -77,8 +77,9 @@ class OrbitVAEOptions:
         Share of the patterns kept for judging.
     group
         Which patterns are the same site: "SO2", turned by any angle; "O2", mirror images as well; "C2" to
-        "C6", turned by multiples of 2π/n only; "D2" to "D6", these and the mirrors of one line; "auto", SO2
-        or O2, whichever has more held-out evidence.
+        "C6", turned by multiples of 2π/n only; "D2" to "D6", these and the mirrors of one line; "usual", O2
+        where counts of electrons show enough of a pattern to tell it from its mirror image (`FAINT_SIGNAL`)
+        and the zero of the angle is free, else SO2; "auto", the one with most held-out evidence.
     mirror_line_deg
         Azimuth of a mirror line of "D2" to "D6" on the detector, degrees; None: found.
     angle_zero
@@ -94,18 +95,18 @@ class OrbitVAEOptions:
     heldout_share: float = 0.1
     refine_steps: int = 15
     samples: int = 32
-    group: GroupChoice = "SO2"
+    group: GroupChoice = "usual"
     mirror_line_deg: float | None = None
     angle_zero: AngleZeroName = "free"
 
     def __post_init__(self) -> None:
         names = [one.name for one in GROUPS]
-        if self.group != AUTO and self.group not in names:
+        if self.group not in (USUAL, AUTO, *names):
             raise OptionError(
-                f"group: want {AUTO} or one of {', '.join(names)}, got {self.group!r}; "
-                "SO2 is right where in doubt"
+                f"group: want {USUAL}, {AUTO} or one of {', '.join(names)}, got {self.group!r}; "
+                "leave it out where in doubt"
             )
-        group = Group.from_name("SO2" if self.group == AUTO else self.group)
+        group = Group.from_name("SO2" if self.group in (USUAL, AUTO) else self.group)
         if self.net.mirrored and not group.continuous and not group.mirrors:
             raise OptionError(
                 f"mirrored: want false where the group is {group.name}, whose mirror images lie at unknown "

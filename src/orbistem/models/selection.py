@@ -3,8 +3,9 @@
 Each candidate is fitted as any fit is, on the same patterns, and judged by the evidence of the same held-out
 patterns after refinement. One with more freedom (mirror images are the same site; a further latent) is taken
 only where its evidence is higher by more than one standard error of the mean difference. First the group,
-with the given or usual number of latents; then one latent more at a time, as long as all are in use; where
-none is added, one less at a time, as long as none is missed.
+with the given or usual number of latents: turns by any angle, mirror images, turns by 60° or 90° only (a
+crystal of one orientation), and where that is better, fewer turns; then one latent more at a time, as long as
+all are in use; where none is added, one less at a time, as long as none is missed.
 """
 
 from __future__ import annotations
@@ -18,12 +19,14 @@ import numpy as np
 
 from orbistem.groups import Group
 from orbistem.models.fitting import Fitted
-from orbistem.models.orbit import AUTO, OrbitVAE, OrbitVAEOptions
+from orbistem.models.orbit import AUTO, USUAL, OrbitVAE, OrbitVAEOptions
 from orbistem.models.protocol import TrainingReport
 
 __all__ = ["USUAL_LATENTS", "Fit", "better_by", "fit_selected"]
 
 USUAL_LATENTS, MOST_LATENTS = 3, 5
+FEWER_TURNS = {6: (3, 2), 4: (2,)}
+"""Turns of a lattice, and fewer that are tried where these are better than any turn."""
 
 
 class Fit(Protocol):
@@ -51,7 +54,9 @@ def fit_selected(
 
     def attempt(group: str, latent_dim: int) -> _Tried:
         chosen = replace(
-            options, group=Group.from_name(group).name, net=replace(options.net, latent_dim=latent_dim)
+            options,
+            group="usual" if group == USUAL else Group.from_name(group).name,
+            net=replace(options.net, latent_dim=latent_dim),
         )
         folder = None if checkpoint is None else checkpoint / f"{group}-{latent_dim}"
         fitted = fit(options=chosen, checkpoint=folder)
@@ -62,6 +67,8 @@ def fit_selected(
     if group == AUTO:
         other = attempt("O2", n or USUAL_LATENTS)
         best = _compare(best, other, "taking mirror images for the same site", words)
+        if options.angle_zero == "free" and not options.net.mirrored:  # both need any turn
+            best = _few_turns(best, attempt, n or USUAL_LATENTS, words)
     if not n:
         usual = best
         best = _other_latents(usual, attempt, words, step=1)
@@ -75,6 +82,26 @@ def better_by(evidence: np.ndarray, than: np.ndarray) -> tuple[float, float]:
     """Mean gain in evidence of the same patterns, and its standard error, nats."""
     gain = evidence - than
     return float(gain.mean()), float(gain.std() / np.sqrt(len(gain)))
+
+
+def _few_turns(
+    any_turn: _Tried, attempt: Callable[[str, int], _Tried], latent_dim: int, words: list[str]
+) -> _Tried:
+    """A crystal of one orientation is turned by the angles of its lattice only; then angles are absolute."""
+    kind = "D" if Group.from_name(any_turn.fitted.model.group).mirrors else "C"
+
+    def against(best: _Tried, order: int) -> _Tried:
+        other = attempt(f"{kind}{order}", latent_dim)
+        return _compare(best, other, f"turns by multiples of {360 // order}° only", words)
+
+    best = any_turn
+    for order, fewer in FEWER_TURNS.items():
+        lattice = against(best, order)
+        if lattice is not best:
+            best = lattice
+            for less in fewer:
+                best = against(best, less)
+    return best
 
 
 def _other_latents(

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from orbistem.metrics import (
     active_units,
@@ -29,6 +30,8 @@ __all__ = ["COLUMNS", "Cost", "Scores", "measure_cost", "score_model", "score_or
 
 SAMPLE_S = 0.02
 UNKNOWN = float("nan")
+HANDS_APART = 2.0
+"""Distance between a site and its mirror image for the clustering, in spreads of the latents."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,7 +64,7 @@ class Scores:
     active_units
         Latents in use.
     site_accuracy, nmi
-        Of k-means on the latents against the true sites.
+        Of k-means on the latents (and the hand, where mirror images share them) against the true sites.
     orbit_count
         Principal components of the latents that hold 95 % of their variance.
     latent_dim
@@ -181,8 +184,9 @@ def score_model(
         fold = fold_error(z, case.pairs.rows)
     accuracy = information = UNKNOWN
     if case.site is not None and (asked := (case.site >= 0) & good).any():
-        accuracy = site_accuracy(z[asked], case.site[asked], seed=seed)
-        information = nmi(z[asked], case.site[asked], seed=seed)
+        sites = _with_sign(z, found)[asked]
+        accuracy = site_accuracy(sites, case.site[asked], seed=seed)
+        information = nmi(sites, case.site[asked], seed=seed)
     error, within, n_judged = _angles(found, case)
     explained = _explained(model, case)
     return replace(
@@ -224,6 +228,14 @@ def score_oracle(case: Case) -> Scores:
         seconds=cost.seconds,
         peak_mb=cost.peak_mb,
     )
+
+
+def _with_sign(z: NDArray[np.float64], found: Encoding) -> NDArray[np.float64]:
+    """Latents, and which hand where mirror images share them: true sites are alike up to a turn only."""
+    if found.handedness is None:
+        return z
+    spread = float(np.sqrt(np.nansum(np.nanvar(z, axis=0))))
+    return np.column_stack([z, np.where(np.asarray(found.handedness) < 0, HANDS_APART * spread, 0.0)])
 
 
 def _angles(found: Encoding, case: Case) -> tuple[float, float, float]:
