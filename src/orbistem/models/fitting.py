@@ -173,7 +173,7 @@ def fit_one(
         agreement=agreement,
         problem=problem,
         words=(
-            *_words(model, scouts, mains, winner, agreement, time.perf_counter() - began),
+            *_words(scouts, mains, winner, agreement, time.perf_counter() - began),
             *(HANDS_WORDS if open_group and model.group == "O2" else ()),
             *_zero_words(model, options),
             *images,
@@ -400,21 +400,13 @@ def _zero_words(model: OrbitVAE, options: OrbitVAEOptions) -> tuple[str, ...]:
 
 
 def _words(
-    model: OrbitVAE,
     scouts: list[Outcome],
     mains: list[Outcome],
     winner: Outcome,
     agreement: float | None,
     seconds: float,
 ) -> tuple[str, ...]:
-    n_active = int(model.active.sum())
-    said = [
-        f"{n_active} of {model.latent_dim} latents are in use; each is given in units of its own median "
-        "uncertainty, so that a difference of 10 is ten standard deviations"
-    ]
-    if n_active < model.latent_dim:
-        enough = "one latent is" if n_active == 1 else f"{n_active} latents are"
-        said.append(f"{enough} enough at this dose; the others stay within their uncertainty")
+    said: list[str] = []
     if len(scouts) > 1:
         scores = ", ".join(f"{o.restart.start} {o.restart.heldout:.1f}" for o in scouts)
         said.append(

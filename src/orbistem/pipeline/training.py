@@ -206,7 +206,20 @@ def _say(report: TrainingReport, active: tuple[bool, ...]) -> tuple[tuple[str, .
             "No latent at this dose: apart from rotation the patterns do not differ beyond the noise, so the "
             "latents are empty; sum neighbouring patterns, or record more electrons.",
         )
-    return _listed(report.words), problems
+    return _listed((*_latents_in_use(active), *report.words)), problems
+
+
+def _latents_in_use(active: tuple[bool, ...]) -> tuple[str, ...]:
+    """Over the whole scan; a training judges some of its patterns only."""
+    n_active, n = sum(active), len(active)
+    said = (
+        f"{n_active} of {n} latents are in use; each is given in units of its own median uncertainty, so "
+        "that a difference of 10 is ten standard deviations",
+    )
+    if not 0 < n_active < n:
+        return said
+    enough = "one latent is" if n_active == 1 else f"{n_active} latents are"
+    return (*said, f"{enough} enough at this dose; the others stay within their uncertainty")
 
 
 def _listed(texts: Any) -> tuple[str, ...]:

@@ -24,6 +24,8 @@ __all__ = [
 ]
 
 RESIDUAL_FITS = (0.9, 1.1)  # median reduced chi-square that counts as "noise alone"
+NOISE_IS_RIGHT = 0.02
+"""Whitened noise within this of unit variance: the gain is not at fault."""
 
 SCORE_MEANING = {
     "fold_error": "distance of symmetry-equivalent positions in the latents; 0: folded, 1: unrelated",
@@ -171,7 +173,8 @@ def _noise_sentence(files: RunFiles) -> str:
             about
             + "The counts do not follow Poisson statistics, so the noise was judged from the weakest shapes."
         )
-    text = f"One electron makes {readable(gain * (number(noise, 'together') or 1.0))} counts"
+    counts = readable(gain * (number(noise, "together") or 1.0))
+    text = f"One electron makes {counts} count{'' if counts == '1' else 's'}"
     if dose is not None:
         text += f"; the median pattern holds {readable(dose)} electrons"
     if variance is not None:
@@ -187,7 +190,11 @@ def _residual_sentence(files: RunFiles) -> str:
     if residual > high:
         meaning = "more than noise remains unexplained"
     elif residual < low:
-        meaning = "less than the expected noise remains; check the gain"
+        variance = number(section(files.run, "noise"), "unit_variance")
+        if variance is not None and abs(variance - 1) < NOISE_IS_RIGHT:
+            meaning = "less than the mean noise remains, as where most patterns scatter less than the mean"
+        else:
+            meaning = "less than the expected noise remains; check the gain"
     else:
         meaning = "noise alone explains what the model leaves"
     return f"The median residual is {readable(residual)}: {meaning}."
