@@ -202,12 +202,11 @@ def settled(options: OrbitVAEOptions, basis: SteerableBasis, *, counted: bool = 
     bound. In both cases the decoder's prior has its full weight.
     Where shot noise is the limit, mirror images double the patterns: averaging over mirrors costs nothing.
     Not where only some turns are allowed: a mirror image then lies at an angle of its own.
-    Where counts of electrons show enough of a pattern to tell it from its mirror image, both are one site
-    unless said otherwise: not where templates err by more than the noise, nor where the angle is a direction,
-    which a pattern and its mirror image do not share.
+    Where a pattern shows enough to be told from its mirror image, both are one site unless said otherwise;
+    not where the angle is a direction, which a pattern and its mirror image do not share.
     """
     if options.group == USUAL:
-        told = counted and basis.signal_nats > FAINT_SIGNAL and options.angle_zero == "free"
+        told = basis.signal_nats > FAINT_SIGNAL and options.angle_zero == "free"
         options = replace(options, group="O2" if told else "SO2")
     faint = basis.signal_nats < SEVERAL_DRAWS_SIGNAL
     rough = basis.noise_level > ROUGH_LEVEL and not counted

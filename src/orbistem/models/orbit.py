@@ -78,8 +78,8 @@ class OrbitVAEOptions:
     group
         Which patterns are the same site: "SO2", turned by any angle; "O2", mirror images as well; "C2" to
         "C6", turned by multiples of 2π/n only; "D2" to "D6", these and the mirrors of one line; "usual", O2
-        where counts of electrons show enough of a pattern to tell it from its mirror image (`FAINT_SIGNAL`)
-        and the zero of the angle is free, else SO2; "auto", the one with most held-out evidence.
+        where a pattern shows enough to be told from its mirror image (`FAINT_SIGNAL`) and the zero of the
+        angle is free, else SO2 (a scan of unknown gain: SO2); "auto", the one with most held-out evidence.
     mirror_line_deg
         Azimuth of a mirror line of "D2" to "D6" on the detector, degrees; None: found.
     angle_zero

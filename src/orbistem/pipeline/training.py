@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from orbistem.config import FitConfig
 from orbistem.harmonics.count_nodes import CountNodes, count_nodes
 from orbistem.metrics import active_units
-from orbistem.models.orbit import OrbitVAE
+from orbistem.models.orbit import USUAL, OrbitVAE
 from orbistem.models.protocol import Encoding, Restart, TrainingReport
 from orbistem.models.selection import USUAL_LATENTS
 from orbistem.pipeline.maps import sort_latents
@@ -95,11 +95,15 @@ def train_model(
     usable = np.asarray(prepared.usable)
     background = _background(reduced.plan, config, reduced)
     rows = reduced.coefficients if usable.all() else reduced.coefficients[usable]
+    options = config.model
+    if options.group == USUAL and reduced.plan.gain is None:
+        # how unlike its mirror image a site must be to have a hand is counted in nats of a known noise
+        options = dataclasses.replace(options, group="SO2")
     vae, report = OrbitVAE.fit(
         rows if background is None else rows - background,
         basis=reduced.basis,
         counts=counted_nodes(reduced),
-        options=config.model,
+        options=options,
         seed=config.seed,
         progress=progress,
         checkpoint=checkpoint,
