@@ -36,7 +36,7 @@ SCOUT_ROUNDS = 5
 SEVERAL_DRAWS_SIGNAL = 300.0
 """Signal of a pattern, in nats, below which the bound of several draws is worth its cost."""
 SEVERAL_DRAWS = 2
-FEW_PATTERNS, FEW_RESTARTS = 8192, 3
+FEW_PATTERNS, FEW_RESTARTS, WITH_MIRRORS = 8192, 3, 2
 """Held-out evidence of trainings of 1,681 measured patterns lay 40 nats apart; three find a good one."""
 HANDS_WORDS = (
     "a pattern and its mirror image count as the same site (group O2): their latents are equal, and "
@@ -92,7 +92,7 @@ def fit_one(
     if data.counting is not None:  # the starts differ by far more than the bounds
         plain = replace(options, net=replace(options.net, draws=1))
     scout = replace(options.train, steps=min(options.scout_steps, options.train.steps), rounds=SCOUT_ROUNDS)
-    restarts = 1 if data.counting is not None else options.restarts or _restarts(len(data.train))
+    restarts = 1 if data.counting is not None else options.restarts or _restarts(len(data.train), turns)
     progress.start("train", len(starts) * scout.steps + restarts * options.train.steps)
     try:
         scouts = [
@@ -233,9 +233,14 @@ def _offset(net: OrbitNet) -> np.ndarray:
     return np.asarray(np.asarray(net.offset) * scale[:, None], dtype=np.float64)
 
 
-def _restarts(n_patterns: int) -> int:
-    """How many long trainings: a small scan is learned by heart sooner or later, depending on the start."""
-    return FEW_RESTARTS if n_patterns <= FEW_PATTERNS else 1
+def _restarts(n_patterns: int, turns: Turns) -> int:
+    """How many long trainings: a small scan is learned by heart sooner or later, depending on the start.
+
+    Where mirror images are one site the latents have less to hold, and trainings differ less.
+    """
+    if n_patterns > FEW_PATTERNS:
+        return 1
+    return WITH_MIRRORS if turns.free and turns.mirrors else FEW_RESTARTS
 
 
 def _split(

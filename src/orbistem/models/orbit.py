@@ -71,8 +71,8 @@ class OrbitVAEOptions:
     scout_steps
         Steps of the short trainings that compare starts.
     restarts
-        Long trainings, of which held-out evidence keeps one; 0: three for up to 8192 patterns, else one. One
-        where shot noise is followed pattern by pattern.
+        Long trainings, of which held-out evidence keeps one; 0: three for up to 8192 patterns (two with "O2",
+        whose trainings differ less), else one. One where shot noise is followed pattern by pattern.
     heldout_share
         Share of the patterns kept for judging.
     group
