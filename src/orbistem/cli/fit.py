@@ -56,9 +56,9 @@ def fit_command(
         str | None,
         typer.Option(
             help="What makes patterns the same site. SO2: any turn; O2: mirrors too; usual (default): O2 "
-            "where a pattern shows enough to tell its hand, else SO2; C2, C3, C4, C6: turns by 360°/n only; "
-            "D2, D3, D4, D6: these and mirrors; auto: the one with most held-out evidence, by four to six "
-            "fits."
+            "where the gain is known and a pattern shows enough to tell its hand, else SO2; C2, C3, C4, C6: "
+            "turns by 360°/n only; D2, D3, D4, D6: these and mirrors; auto: the one with most held-out "
+            "evidence, by four to six fits."
         ),
     ] = None,
     angle_zero: Annotated[

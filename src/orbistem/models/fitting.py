@@ -38,10 +38,6 @@ SEVERAL_DRAWS_SIGNAL = 300.0
 SEVERAL_DRAWS = 2
 FEW_PATTERNS, FEW_RESTARTS, WITH_MIRRORS = 8192, 3, 2
 """Held-out evidence of trainings of 1,681 measured patterns lay 40 nats apart; three find a good one."""
-HANDS_WORDS = (
-    "a pattern and its mirror image count as the same site (group O2): their latents are equal, and "
-    "handedness says which of the two is where; --group SO2 keeps them apart",
-)
 ROUGH_LEVEL = 1.03
 """Median noise eigenvalue above which structure is left in every order (1.00 to 1.01 for shot noise)."""
 
@@ -80,7 +76,6 @@ def fit_one(
 ) -> Fitted:
     """Fit with a given group and number of latents; see `OrbitVAE.fit`."""
     progress = progress or Silent()
-    open_group = options.group == USUAL
     options = settled(options, basis, counted=counts is not None)
     if basis.signal_nats > FAINT_SIGNAL:
         counts = None
@@ -174,7 +169,6 @@ def fit_one(
         problem=problem,
         words=(
             *_words(scouts, mains, winner, agreement, time.perf_counter() - began),
-            *(HANDS_WORDS if open_group and model.group == "O2" else ()),
             *_zero_words(model, options),
             *images,
         ),

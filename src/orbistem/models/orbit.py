@@ -6,7 +6,7 @@ import logging
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import equinox as eqx
 import jax
@@ -40,7 +40,8 @@ log = logging.getLogger(__name__)
 
 Start = Literal["mean", "zero"]
 Background = Literal["learned", "mean", "azimuthal", "none"]
-AUTO, USUAL = "auto", "usual"
+AUTO: Final = "auto"
+USUAL: Final = "usual"
 GroupChoice = Literal["usual", "auto", GroupName]
 ACTIVE_RATIO = 2.0
 """A latent is active where its spread is at least this many posterior standard deviations (DESIGN §4)."""
@@ -95,7 +96,7 @@ class OrbitVAEOptions:
     heldout_share: float = 0.1
     refine_steps: int = 15
     samples: int = 32
-    group: GroupChoice = "usual"
+    group: GroupChoice = USUAL
     mirror_line_deg: float | None = None
     angle_zero: AngleZeroName = "free"
 

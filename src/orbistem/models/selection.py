@@ -55,7 +55,7 @@ def fit_selected(
     def attempt(group: str, latent_dim: int) -> _Tried:
         chosen = replace(
             options,
-            group="usual" if group == USUAL else Group.from_name(group).name,
+            group=USUAL if group == USUAL else Group.from_name(group).name,
             net=replace(options.net, latent_dim=latent_dim),
         )
         folder = None if checkpoint is None else checkpoint / f"{group}-{latent_dim}"

@@ -28,6 +28,10 @@ __all__ = ["NOTHING_TRAINED", "Training", "counted_nodes", "describe_training", 
 
 COUNTS_TOLERANCE = 0.1
 """Noise must be that of counts within this share for its change with the signal to be believed."""
+HANDS_WORDS = (
+    "a pattern and its mirror image count as the same site (group O2): their latents are equal, and "
+    "handedness says which of the two is where; --group SO2 keeps them apart"
+)
 AGREEMENT = 0.9
 """Trainings agree where one predicts this share of the variation of the other's latents."""
 
@@ -130,6 +134,8 @@ def train_model(
     )
     encoding = dataclasses.replace(encoding, z=encoding.z[:, order] * sign, z_sd=encoding.z_sd[:, order])
     words, problems = _say(report, sort.active)
+    if config.model.group == USUAL and vae.group == "O2":
+        words = (*words, as_sentence(HANDS_WORDS))
     scores = {
         "active_units": active_units(encoding.z, encoding.z_sd),
         "residual_median": float(np.nanmedian(encoding.residual)),
