@@ -42,7 +42,10 @@ def is_reduced(partial):
 def test_ctrl_c_keeps_what_was_done(start, orbistem, scan_file, quick_toml, tmp_path):
     arguments = ("fit", scan_file, "-o", tmp_path / "run", "--config", quick_toml)
     trains = tmp_path / "trains"
-    before = f"import pathlib; PlainVAE.pause_s = 300.0; PlainVAE.told = pathlib.Path({str(trains)!r})"
+    before = (  # a shell's "&" lets its children ignore the signal
+        "import pathlib, signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+        f"PlainVAE.pause_s = 300.0; PlainVAE.told = pathlib.Path({str(trains)!r})"
+    )
     process = start(*arguments, before=before)
     wait_for(is_reduced(tmp_path / "run.partial"), process)
     other = orbistem(*arguments)  # a second process finds the folder in use
