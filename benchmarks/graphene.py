@@ -115,21 +115,28 @@ def explained(truth: Truth, weight: np.ndarray, predicted: np.ndarray, counts: n
     )
 
 
-def whitened_harmonics(truth: Truth, patterns: np.ndarray) -> np.ndarray:
-    """All harmonics (n, K) of patterns in electrons, with unit noise per real degree of freedom.
+def true_plan(truth: Truth) -> Plan:
+    """Plan with the true mean and centre, so that what is judged by it depends on no choice of the fit."""
+    everywhere = np.ones(truth.static.shape, bool)
+    return Plan(mean=truth.static, pixel_valid=everywhere, centre_px=CENTRE_PX, gain=1.0)
 
-    The true mean and centre are used, so that the oracle depends on no choice of the fit.
-    """
-    plan = Plan(
-        mean=truth.static, pixel_valid=np.ones(truth.static.shape, bool), centre_px=CENTRE_PX, gain=1.0
-    )
-    harmonics, noise, carried = plan.harmonics(patterns), plan.noise, plan.grid.carried
+
+def white_axes(plan: Plan, m: int) -> tuple[np.ndarray, np.ndarray]:
+    """Rings that carry order m, and axes (ring, k) in which their noise is 1 per real degree of freedom."""
+    rings = np.flatnonzero(plan.grid.carried[:, m])
+    level, axes = np.linalg.eigh(plan.noise[m][np.ix_(rings, rings)])
+    use = level > LEAST_NOISE * level[-1]
+    return rings, axes[:, use] / np.sqrt(level[use])
+
+
+def whitened_harmonics(truth: Truth, patterns: np.ndarray) -> np.ndarray:
+    """All harmonics (n, K) of patterns in electrons, with unit noise per real degree of freedom."""
+    plan = true_plan(truth)
+    harmonics = plan.harmonics(patterns)
     parts = []
     for m in range(plan.grid.n_orders):
-        rings = np.flatnonzero(carried[:, m])
-        level, axes = np.linalg.eigh(noise[m][np.ix_(rings, rings)])
-        use = level > LEAST_NOISE * level[-1]
-        parts.append(harmonics[:, rings, m].astype(np.complex128) @ (axes[:, use] / np.sqrt(level[use])))
+        rings, axes = white_axes(plan, m)
+        parts.append(harmonics[:, rings, m].astype(np.complex128) @ axes)
     return np.concatenate(parts, axis=1)
 
 

@@ -18,12 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from graphene import CENTRE_PX, LEAST_NOISE, Truth
+from graphene import Truth, true_plan, white_axes
 from machine import describe
 from requirements_table import Table
 from simulated import DETECTOR_PX, ROTATION_ORDER, clean_patterns, draw_counts
-
-from orbistem.plan import Plan
 
 TURNS = {1e4: 144, 1e5: 288}
 MOST_TURNS = 576
@@ -52,9 +50,7 @@ class Harmonics:
 
 def harmonics(truth: Truth, counts: np.ndarray) -> Harmonics:
     """All harmonics in the axes in which the library varies most, order by order."""
-    plan = Plan(
-        mean=truth.static, pixel_valid=np.ones(truth.static.shape, bool), centre_px=CENTRE_PX, gain=1.0
-    )
+    plan = true_plan(truth)
     none = plan.harmonics(np.zeros((1, *truth.static.shape)))
 
     def linear(patterns: np.ndarray) -> np.ndarray:
@@ -66,10 +62,7 @@ def harmonics(truth: Truth, counts: np.ndarray) -> Harmonics:
     seen, library = linear(counts), linear(truth.electrons)
     parts: list[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]] = []
     for m in range(plan.grid.n_orders):
-        rings = np.flatnonzero(plan.grid.carried[:, m])
-        level, axes = np.linalg.eigh(plan.noise[m][np.ix_(rings, rings)])
-        use = level > LEAST_NOISE * level[-1]
-        white = axes[:, use] / np.sqrt(level[use])
+        rings, white = white_axes(plan, m)
         apart = (library[:, rings, m] - library[:, rings, m].mean(axis=0)) @ white
         strength, turn = np.linalg.eigh((apart.conj().T @ apart).real)
         axes = white @ turn

@@ -43,19 +43,23 @@ def test_a_group_goes_through_the_whole_pipeline(scan, group, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_group_that_is_left_open_is_settled_and_can_be_loaded(scan, tmp_path):
+@pytest.mark.parametrize(("group", "latent_dim"), [("auto", 3), ("usual", 0)])
+def test_what_is_left_open_is_settled_and_can_be_loaded(scan, group, latent_dim, tmp_path):
     config = small_config()
-    config = config.replace(model=replace(config.model, group="auto"))
+    net = replace(config.model.net, latent_dim=latent_dim)
+    config = config.replace(model=replace(config.model, group=group, net=net))
     result = fit(scan, config=config, directory=tmp_path / "run")
     assert result.model.vae.group in get_args(GroupName)
+    n = result.maps.sizes["latent_dim"]
+    assert 3 <= n <= 5
     said = " ".join(result.run["words"]).lower()
-    assert "held-out evidence of taking mirror images for the same site" in said
-    assert "held-out evidence of turns by multiples of 60° only" in said
+    if group == "auto":
+        assert "held-out evidence of taking mirror images for the same site" in said
+        assert "held-out evidence of turns by multiples of 60° only" in said
     stored = tomllib.loads((tmp_path / "run" / "config.toml").read_text())["model"]
-    assert stored["group"] == "auto"
+    assert (stored["group"], stored["net"]["latent_dim"]) == (group, latent_dim)
     loaded = orbistem.load(tmp_path / "run").model
-    kept = result.maps.latent.values
-    kept = kept.reshape(-1, kept.shape[-1])
+    kept = result.maps.latent.values.reshape(-1, n)
     used = np.isfinite(kept).all(axis=1)
     np.testing.assert_allclose(loaded.encode(scan).z[used], kept[used], atol=1e-3)
 
