@@ -1,7 +1,7 @@
 """Fit a simulated primitive cell with default settings and judge the result against the truth.
 
     python benchmarks/graphene.py [--structure graphene|mos2] [--dose 1e7,1e5,1e4] [--seeds 0,1,2,3,4]
-                                  [--group O2]
+                                  [--group O2|D6|auto] [--latents N|auto]
 
 A seed draws the counts and seeds the fit. Without --seeds, 10⁵ electrons per pattern takes seeds 0 to 4,
 other doses take seed 0. Limits hold for graphene at 10⁷, 10⁵ and 10⁴ electrons; other runs print figures
@@ -35,7 +35,8 @@ from orbistem.metrics import (
     oracle_linear,
     repeat_error,
 )
-from orbistem.models.orbit import USUAL, OrbitVAEOptions
+from orbistem.models.orbit import AUTO, USUAL, OrbitVAEOptions
+from orbistem.models.orbit_vae import OrbitOptions
 from orbistem.plan import Plan
 from orbistem.simulate import SymmetryPairs, primitive_cell_pairs
 
@@ -174,7 +175,7 @@ def run(
     limits = LIMITS.get(dose, {}) if structure == "graphene" else {}
     table.head(
         f"{structure}, {dose:.0e} electrons per pattern, {n} draws of {CELL}×{CELL}, "
-        f"seed {seed}, {options.group}"
+        f"seed {seed}, {options.group}, {options.net.latent_dim or AUTO} latents"
     )
     rng = np.random.default_rng(seed)
     counts = draw_counts(clean, dose=dose, n=n, rng=rng)
@@ -183,6 +184,9 @@ def run(
     seconds = time.perf_counter() - started
     training, model = result.run["training"], result.model
     centre_y, centre_x = result.run["centre"]["px"]
+    for words in result.run["words"]:
+        if words.startswith("held-out evidence of"):  # what was left open
+            print(f"  {words}")
     if model is None:
         table.line("latents in use", 0.0, want=limits.get("active", (">=", 1)))
         return
@@ -242,14 +246,21 @@ def main() -> int:
     )
     parser.add_argument("--seeds", type=lambda text: tuple(int(part) for part in text.split(",")))
     parser.add_argument("--group", default=USUAL, help="what makes patterns the same site")
+    parser.add_argument(
+        "--latents",
+        type=lambda text: 0 if text == AUTO else int(text),
+        default=OrbitOptions().latent_dim,
+        help="their number, or auto: held-out evidence decides",
+    )
     parser.add_argument("--keep", type=Path, help="folder where noise-free patterns are kept")
     given = parser.parse_args()
     print(describe())
     clean = clean_patterns(given.structure, given.keep)
     table = Table()
+    options = OrbitVAEOptions(group=given.group, net=OrbitOptions(latent_dim=given.latents))
     for dose in given.dose:
         for seed in given.seeds or SEEDS.get(dose, (0,)):
-            run(given.structure, clean, dose, seed, table, OrbitVAEOptions(group=given.group))
+            run(given.structure, clean, dose, seed, table, options)
     return table.close()
 
 

@@ -69,6 +69,25 @@ def test_latents_are_sorted_by_activity_and_lean_to_the_positive_side(scan, quic
     assert (((z - z.mean(axis=0)) ** 3).mean(axis=0) >= 0).all()
 
 
+@pytest.mark.parametrize(
+    ("quiet", "counted", "enough"),
+    [(0, "2 of 2 latents are in use", None), (1, "1 of 2 latents are in use", "one latent is")],
+)
+def test_latents_in_use_are_counted_once(scan, quick_fit, plain_vae, monkeypatch, quiet, counted, enough):
+    loud = plain_vae.encode
+
+    def quietly(self, coefficients):
+        found = loud(self, coefficients)
+        found.z_sd[:, 2 - quiet :] = 1e3
+        return found
+
+    monkeypatch.setattr(plain_vae, "encode", quietly)
+    words = [one.lower() for one in quick_fit(scan).run["words"]]
+    assert sum("latents are in use" in one for one in words) == 1
+    assert any(counted in one for one in words)
+    assert [f"{enough} enough at this dose" in one for one in words].count(True) == (enough is not None)
+
+
 def test_dose_and_centre_of_mass_are_those_of_the_patterns(scan, quick_fit):
     maps = quick_fit(scan).maps
     frames = np.asarray(scan.patterns, float)

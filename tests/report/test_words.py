@@ -35,6 +35,27 @@ def test_the_verdict_counts_latents(active, words):
 
 
 @pytest.mark.parametrize(
+    ("residual", "variance", "words"),
+    [
+        (1.0, 1.0, "noise alone explains what the model leaves"),
+        (2.0, 1.0, "more than noise remains unexplained"),
+        (0.7, 1.005, "as where most patterns scatter less than the mean"),
+        (0.7, 0.8, "check the gain"),
+        (0.7, None, "check the gain"),
+    ],
+)
+def test_a_low_residual_blames_the_gain_only_where_the_noise_is_not_right(residual, variance, words):
+    files = files_with(run={"noise": {"gain": 1.0, "unit_variance": variance}})
+    files.maps["residual"] = (("y", "x"), np.full((2, 2), residual))
+    assert words in verdict(files)
+
+
+@pytest.mark.parametrize(("gain", "words"), [(1.0, "makes 1 count;"), (2.5, "makes 2.5 counts;")])
+def test_one_count_is_not_counts(gain, words):
+    assert words in verdict(files_with(run={"noise": {"gain": gain}}))
+
+
+@pytest.mark.parametrize(
     ("value", "text"),
     [
         (0.0123456, "0.0123"),
