@@ -185,7 +185,7 @@ def run(
     training, model = result.run["training"], result.model
     centre_y, centre_x = result.run["centre"]["px"]
     for words in result.run["words"]:
-        if words.startswith("held-out evidence of"):  # what was left open
+        if words.lower().startswith("held-out evidence of"):  # what was left open
             print(f"  {words}")
     if model is None:
         table.line("latents in use", 0.0, want=limits.get("active", (">=", 1)))
