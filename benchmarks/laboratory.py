@@ -1,19 +1,20 @@
 """Every method on the laboratory's scans at several doses: one table, one figure, and what must hold.
 
     python benchmarks/laboratory.py -o FOLDER [--scans graphene,mos2,zns-110] [--doses 1e4,1e6]
-        [--seconds 120] [--methods ...] [--draws N] [--group O2] [--quick] [--again METHODS] [--table]
+        [--seconds 120] [--methods ...] [--draws N] [--group O2] [--latents 4|auto] [--quick]
+        [--again METHODS] [--table]
         [--srtio3 FILE] [--peer-python PYTHON] [--peers atomai,pyroved] [--peer-seconds 300]
         [--keep FOLDER]
 
 Each row is kept in FOLDER/results.json with version and machine as soon as it is there, and only rows
 that are missing are made, so that a run can be interrupted and gone on with; --again makes those of
-some methods anew; --group adds rows of OrbitVAE that take mirror images for the same site. FILE is the
-measured SrTiO3 tilt scan (``scan4d_inner.npz``). --quick takes the methods that need no training, ours
-and the oracle. With the Python of an environment that holds them, AtomAI and pyroVED get rows too
-(`peers.py`). Limits, at 10⁴ electrons and more: of all methods that explain half of what the oracle
-explains, OrbitVAE has the lowest fold and rotation error; at 10⁶ and more these are ten times below
-those of the published rrVAE; its explained variance over that of the oracle; site accuracy of ZnS at
-10⁶. Exit status 1 where one falls short.
+some methods anew; --group and --latents add rows of OrbitVAE with another group or number of latents
+than it takes by itself. FILE is the measured SrTiO3 tilt scan (``scan4d_inner.npz``). --quick takes
+the methods that need no training, ours and the oracle. With the Python of an environment that holds
+them, AtomAI and pyroVED get rows too (`peers.py`). Limits, at 10⁴ electrons and more: of all methods
+that explain half of what the oracle explains, OrbitVAE has the lowest fold and rotation error; at 10⁶
+and more these are ten times below those of the published rrVAE; its explained variance over that of
+the oracle; site accuracy of ZnS at 10⁶. Exit status 1 where one falls short.
 """
 
 from __future__ import annotations
@@ -25,7 +26,6 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import get_args
 
 from laboratory_rows import MEASURED, ORACLE, OURS, Row, Rows, how_made, judged_methods
 from machine import load_average, numpy_gemm
@@ -34,7 +34,8 @@ from requirements_table import Table
 
 import orbistem
 from orbistem.config import FitConfig, PrepareOptions
-from orbistem.groups import GroupName
+from orbistem.models.orbit import AUTO, USUAL, OrbitVAEOptions
+from orbistem.models.orbit_vae import OrbitOptions
 from orbistem.pipeline.compare import CompareOptions, all_names, compare
 from orbistem.pipeline.comparison_case import make_case
 from orbistem.pipeline.scoring import Scores
@@ -100,13 +101,13 @@ def fill(
     options: CompareOptions,
     again: set[str],
     draws: int,
-    group: GroupName | None = None,
+    model: OrbitVAEOptions | None = None,
 ) -> None:
-    """Rows of our methods that are not there yet, at one dose; with a group, the row of OrbitVAE with it."""
+    """Rows of our methods that are not there yet, at one dose; with a model, the row of OrbitVAE with it."""
     config, suffix, names = FitConfig(), "", options.methods or all_names()
-    if group is not None:
-        config = replace(config, model=replace(config.model, group=group))
-        suffix, names = f"-{group}", (OURS,)
+    if model is not None:
+        config, names = replace(config, model=model), (OURS,)
+        suffix = "".join(f"-{part}" for part in differences(model))
     known = rows.known(name, dose)
     wanted = [one for one in names if one + suffix in again or one + suffix not in known]
     if not wanted:
@@ -115,12 +116,20 @@ def fill(
     options = replace(options, methods=tuple(wanted), doses=(dose,), draws=draws)
 
     def keep(row: Scores) -> None:
-        if group is not None:
-            row = replace(row, method=row.method + suffix, title=f"{row.title}, {group}")
+        if model is not None:
+            title = ", ".join((row.title, *differences(model)))
+            row = replace(row, method=row.method + suffix, title=title)
         print(f"  {name} {dose:.0e} {row.method}: {row.seconds:.0f} s, {row.problem or ''}", flush=True)
         rows.add(Row(scan=name, scores=row, facts=made))
 
     compare(scan, truth, config=config, options=options, tell=keep)
+
+
+def differences(model: OrbitVAEOptions) -> tuple[str, ...]:
+    """What is not as by default, in words."""
+    n = model.net.latent_dim
+    group = () if model.group == OrbitVAEOptions().group else (model.group,)
+    return group if n == OrbitOptions().latent_dim else (*group, f"{n or AUTO} latents")
 
 
 def fill_peers(
@@ -182,7 +191,13 @@ def main() -> int:
     parser.add_argument("--doses", default="1e3,1e4,1e5,1e6,1e7", help="electrons per pattern")
     parser.add_argument("--methods", default="", help="some methods only")
     parser.add_argument("--draws", type=int, help="fitted together (default: 4 below 1e6 electrons, else 1)")
-    parser.add_argument("--group", choices=get_args(GroupName), help="a row of OrbitVAE with this group too")
+    parser.add_argument("--group", default=USUAL, help="a row of OrbitVAE with this group too")
+    parser.add_argument(
+        "--latents",
+        type=lambda text: 0 if text == AUTO else int(text),
+        default=OrbitOptions().latent_dim,
+        help="a row of OrbitVAE with this number of latents too; auto: held-out evidence decides",
+    )
     parser.add_argument("--quick", action="store_true", help="methods without training, ours, the oracle")
     parser.add_argument("--again", default="", help="methods whose rows are made again")
     parser.add_argument("--table", action="store_true", help="measure nothing: table, figure, verdict")
@@ -197,6 +212,7 @@ def main() -> int:
         methods=QUICK if given.quick else tuple(name for name in given.methods.split(",") if name),
         seconds=given.seconds,
     )
+    other = OrbitVAEOptions(group=given.group, net=OrbitOptions(latent_dim=given.latents))
     doses = tuple(float(dose) for dose in given.doses.split(","))
     scans = tuple(one for one in given.scans.split(",") if one)
     again = set(given.again.split(","))
@@ -211,8 +227,8 @@ def main() -> int:
             for dose in doses:
                 draws = given.draws or draws_at(dose)
                 fill(name, dose, scan, truth, rows, options, again, draws)
-                if given.group:
-                    fill(name, dose, scan, truth, rows, options, again, draws, given.group)
+                if differences(other):
+                    fill(name, dose, scan, truth, rows, options, again, draws, other)
                 if given.peer_python is not None:
                     fill_peers(name, dose, scan, truth, rows, given, again)
         if given.srtio3 is not None:

@@ -57,14 +57,15 @@ def test_scores_of_known_methods(graphene, tmp_path):
     assert (tmp_path / "out" / "comparison.png").stat().st_size > 10_000
 
 
-def test_ours_is_a_row(rng, monkeypatch):
+@pytest.mark.parametrize(("asked", "got"), [(3, 3), (None, 2)])  # small_config asks for two
+def test_ours_is_a_row(rng, monkeypatch, asked, got):
     monkeypatch.setattr("orbistem.pipeline.training.OrbitVAE", PlainVAE)
-    options = CompareOptions(methods=("com", "orbit-vae"), latent_dim=2)
+    options = CompareOptions(methods=("com", "orbit-vae"), latent_dim=asked)
     found = compare(small_scan(rng), config=small_config(), options=options)
     assert [row.method for row in found.rows] == ["com", "orbit-vae"]
     ours = found.rows[1]
     assert ours.problem is None
-    assert ours.latent_dim == 2
+    assert ours.latent_dim == got
     assert math.isnan(ours.dose)
     assert math.isfinite(ours.explained)  # on held-out patterns
     assert ours.rotation_error < 0.5

@@ -48,7 +48,9 @@ def compare_command(
         str | None, typer.Option(help="Some methods only, with commas (default: all).", metavar="NAME,...")
     ] = None,
     seconds: Annotated[float, typer.Option(help="Time for training each other model.")] = 120.0,
-    latent_dim: Annotated[int, typer.Option(help="Number of latents.")] = 3,
+    latent_dim: Annotated[
+        int | None, typer.Option(help="Number of latents (default: 3, ours as in --config).")
+    ] = None,
     components: Annotated[int, typer.Option(help="Components of PCA, NMF, ICA; clusters.")] = 16,
     scan_fold: Annotated[
         int | None,

@@ -53,8 +53,10 @@ class CompareOptions:
         How many draws of the scan are fitted together, at each dose.
     seconds
         Time for the training of each other model; ours stops by itself.
-    latent_dim, components
-        See `orbistem.models.methods.Effort`.
+    latent_dim
+        Latents of the models with an angle or a network; None: their usual number, ours as configured.
+    components
+        Components, or clusters, of the linear models.
     scan_fold, within
         Fold of the rotation axis in the middle of the scan, and largest distance from it; for scans without a
         truth, see `orbistem.metrics.fold_pairs`.
@@ -66,7 +68,7 @@ class CompareOptions:
     doses: tuple[float, ...] = ()
     draws: int = 1
     seconds: float = 120.0
-    latent_dim: int = 3
+    latent_dim: int | None = None
     components: int = 16
     scan_fold: int | None = None
     within: float | None = None
@@ -226,7 +228,7 @@ def _rows(
         logger.info("%s", method.name)
         effort = Effort(
             seed=options.seed,
-            latent_dim=options.latent_dim,
+            latent_dim=Effort().latent_dim if options.latent_dim is None else options.latent_dim,
             components=options.components,
             seconds=options.seconds,
             progress=progress,
@@ -246,8 +248,9 @@ def _rows(
 
 
 def _ours(case: Case, config: FitConfig, options: CompareOptions, best: float, progress: Progress) -> Scores:
-    net = replace(config.model.net, latent_dim=options.latent_dim)
-    config = config.replace(model=replace(config.model, net=net))
+    if options.latent_dim is not None:
+        net = replace(config.model.net, latent_dim=options.latent_dim)
+        config = config.replace(model=replace(config.model, net=net))
     blank = Scores(method=OURS, title="OrbitVAE", invariant=True, dose=case.dose)
     try:
         with measure_cost() as cost:
