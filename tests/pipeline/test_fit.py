@@ -88,6 +88,17 @@ def test_latents_in_use_are_counted_once(scan, quick_fit, plain_vae, monkeypatch
     assert [f"{enough} enough at this dose" in one for one in words].count(True) == (enough is not None)
 
 
+@pytest.mark.parametrize(
+    ("group", "dose", "said"), [("usual", DOSE / 10, 1), ("SO2", DOSE / 10, 0), ("usual", DOSE, 0)]
+)
+def test_faint_scans_are_told_what_knowing_less_freedom_buys(rng, quick_fit, group, dose, said):
+    config = small_config()
+    config = config.replace(model=replace(config.model, group=group))
+    faint = Scan.from_array(small_patterns(rng, dose=dose))
+    words = quick_fit(faint, config=config).run["words"]
+    assert sum("--group auto --latent-dim auto" in one for one in words) == said
+
+
 def test_dose_and_centre_of_mass_are_those_of_the_patterns(scan, quick_fit):
     maps = quick_fit(scan).maps
     frames = np.asarray(scan.patterns, float)

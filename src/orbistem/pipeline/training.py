@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from orbistem.config import FitConfig
 from orbistem.harmonics.count_nodes import CountNodes, count_nodes
+from orbistem.harmonics.steerable_pca import FAINT_SIGNAL
 from orbistem.metrics import active_units
-from orbistem.models.orbit import USUAL, OrbitVAE
+from orbistem.models.orbit import USUAL, OrbitVAE, OrbitVAEOptions
 from orbistem.models.protocol import Encoding, Restart, TrainingReport
 from orbistem.models.selection import USUAL_LATENTS
 from orbistem.pipeline.maps import sort_latents
@@ -31,6 +32,11 @@ COUNTS_TOLERANCE = 0.1
 HANDS_WORDS = (
     "a pattern and its mirror image count as the same site (group O2): their latents are equal, and "
     "handedness says which of the two is where; --group SO2 keeps them apart"
+)
+FAINT_WORDS = (
+    "a pattern holds only {signal:.0f} nats of signal: if this is one crystal in one orientation, "
+    "--group auto --latent-dim auto lets held-out evidence decide whether turns of its lattice, and fewer "
+    "latents, are enough, and learns more from the same counts (it takes several times as long)"
 )
 AGREEMENT = 0.9
 """Trainings agree where one predicts this share of the variation of the other's latents."""
@@ -136,6 +142,8 @@ def train_model(
     words, problems = _say(report, sort.active)
     if config.model.group == USUAL and vae.group == "O2":
         words = (*words, as_sentence(HANDS_WORDS))
+    if any(sort.active) and _would_gain_by_evidence(reduced, config.model):
+        words = (*words, as_sentence(FAINT_WORDS.format(signal=reduced.basis.signal_nats)))
     scores = {
         "active_units": active_units(encoding.z, encoding.z_sd),
         "residual_median": float(np.nanmedian(encoding.residual)),
@@ -217,6 +225,12 @@ def _say(report: TrainingReport, active: tuple[bool, ...]) -> tuple[tuple[str, .
             "latents are empty; sum neighbouring patterns, or record more electrons.",
         )
     return _listed((*_latents_in_use(active), *report.words)), problems
+
+
+def _would_gain_by_evidence(reduced: Reduced, options: OrbitVAEOptions) -> bool:
+    """Where counts are the limit, knowing less freedom helps; not where it was given, or decided already."""
+    usual = options.group == USUAL and options.angle_zero == "free" and options.net.latent_dim > 0
+    return usual and reduced.plan.gain is not None and reduced.basis.signal_nats < FAINT_SIGNAL
 
 
 def _latents_in_use(active: tuple[bool, ...]) -> tuple[str, ...]:
