@@ -1,5 +1,7 @@
 """Counts per electron: right where counting made the noise, refused where it did not."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from prepare.scans import expected_counts, reduce_blocks
@@ -52,6 +54,25 @@ def test_single_electrons_are_counted_where_the_sample_varies_more(rng, electron
     assert fit.problem is None
     assert fit.gain == 1
     assert fit.dose == pytest.approx(electrons, rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("dimmest", "floor", "share", "bend"),
+    [(0.8, 0.02, 1, 5), (8, 0.03, 0.8, 10), (8, 0.06, 1.2, 20)],
+)
+def test_a_coarse_scan_of_a_crystal_makes_no_gain(rng, dimmest, floor, share, bend):
+    """Neighbours differ by more than the counting in dim pixels too, relatively more than in bright ones."""
+    mean = np.geomspace(dimmest, 5000 * dimmest, 1024).reshape(32, 32)
+    moments = reduce_blocks(rng.poisson(mean, (720, 32, 32)).astype(np.uint32))
+    more = (floor + share / (1 + mean / bend)) * mean
+    moments = replace(
+        moments,
+        diff2_variance=moments.diff2_variance * (1 + more),
+        variance=moments.variance * (1 + 5 * more),
+    )
+    fit = estimate_gain(moments, np.ones((32, 32), bool))
+    assert fit.gain == 1
+    assert "varies more than the counting noise" in " ".join(fit.warnings)
 
 
 def test_no_wrong_gain_where_no_pixel_shows_the_counting(rng):

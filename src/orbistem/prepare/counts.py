@@ -44,6 +44,10 @@ OVERLAP = 35 / 18
 the squares 1 + 2 (4/9 + 1/36)."""
 
 
+ABOVE_DIM = 1.15
+"""A slope above variance over mean in the dimmest pixels by this factor is not that of counting."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CountsOptions:
     """How the gain is found.
@@ -170,11 +174,12 @@ def _estimate(moments: MomentsResult, valid: Bools, options: CountsOptions) -> C
     near_one = abs(gain - 1) <= max(options.snap, 2 * sd) and sd < 0.15
     hidden: tuple[str, ...] = ()
     curved = line.curve * float(points.mean.max()) > 0.5 * gain
+    above_dim = gain > ABOVE_DIM * line.dim  # nowhere is it dim enough for the counting alone
     if moments.integers and (near_one or dim_one):
         where = "a slope near 1" if near_one else f"variance/mean {line.dim:.2f} in the dimmest pixels"
         why += f"; whole numbers and {where}: single electrons were counted, gain 1"
         gain = 1.0
-    elif moments.integers and points.lowest == 0 and 1 < gain < 2 and curved:
+    elif moments.integers and points.lowest == 0 and gain > 1 and curved and (gain < 2 or above_dim):
         why += "; whole numbers from 0, so single electrons were probably counted, gain 1"
         hidden = ("the sample varies more than the counting noise everywhere; give --gain if it is not 1",)
         gain = 1.0
