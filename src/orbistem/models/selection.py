@@ -4,8 +4,8 @@ Each candidate is fitted as any fit is, on the same patterns, and judged by the 
 patterns after refinement. One with more freedom (mirror images are the same site; a further latent) is taken
 only where its evidence is higher by more than one standard error of the mean difference. First the group,
 with the given or usual number of latents: turns by any angle, mirror images, turns by 60° or 90° only (a
-crystal of one orientation), and where that is better, fewer turns; then one latent more at a time, as long as
-all are in use; where none is added, one less at a time, as long as none is missed.
+crystal of one orientation), and where that is better, fewer turns, and mirror images again; then one latent
+more at a time, as long as all are in use; where none is added, one less at a time, as long as none is missed.
 """
 
 from __future__ import annotations
@@ -69,6 +69,7 @@ def fit_selected(
         best = _compare(best, other, "taking mirror images for the same site", words)
         if options.angle_zero == "free" and not options.net.mirrored:  # both need any turn
             best = _few_turns(best, attempt, n or USUAL_LATENTS, words)
+            best = _mirrors_too(best, attempt, n or USUAL_LATENTS, words)
     if not n:
         usual = best
         best = _other_latents(usual, attempt, words, step=1)
@@ -102,6 +103,17 @@ def _few_turns(
             for less in fewer:
                 best = against(best, less)
     return best
+
+
+def _mirrors_too(
+    best: _Tried, attempt: Callable[[str, int], _Tried], latent_dim: int, words: list[str]
+) -> _Tried:
+    """Where few turns are left, the hand of a faint pattern is no longer drowned by them: asked once more."""
+    group = Group.from_name(best.fitted.model.group)
+    if group.continuous or group.mirrors:
+        return best
+    other = attempt(f"D{group.order}", latent_dim)
+    return _compare(best, other, f"{group.name} with mirror images for the same site", words)
 
 
 def _other_latents(
