@@ -100,7 +100,7 @@ def training_pace(reduced: Reduced, config: FitConfig, *, seconds: float) -> Pac
     from orbistem.models.objective import OrbitProblem
     from orbistem.models.orbit import as_pairs
     from orbistem.models.orbit_vae import make_net
-    from orbistem.models.train import begin, make_round
+    from orbistem.models.train import Loop, begin
     from orbistem.pipeline.training import counted_nodes
 
     nodes = counted_nodes(reduced)
@@ -130,10 +130,10 @@ def training_pace(reduced: Reduced, config: FitConfig, *, seconds: float) -> Pac
         train_offset=counting is None,
     )
     _, static = eqx.partition(net, eqx.is_inexact_array)
-    state = begin(net, problem.limit, key=key_train, options=options)
-    run_round = make_round(problem, static, options=options)
+    state = begin(net, problem.limit, key=key_train)
+    loop = Loop(problem, static, averaging=options.averaging)
     data = jnp.asarray(pairs)
-    state, loss = run_round(state, data)  # compiles
+    state, loss = loop.round(state, data, options=options)  # compiles
     loss.block_until_ready()
     jax_gemm(SLICE_S)
     per_round = int(state.step) * options.batch
@@ -141,7 +141,7 @@ def training_pace(reduced: Reduced, config: FitConfig, *, seconds: float) -> Pac
     products: list[Rate] = []
     while sum(rounds) < seconds:
         started = time.perf_counter()
-        state, loss = run_round(state, data)
+        state, loss = loop.round(state, data, options=options)
         loss.block_until_ready()
         rounds.append(time.perf_counter() - started)
         products.append(jax_gemm(SLICE_S))

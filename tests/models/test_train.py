@@ -1,5 +1,7 @@
 """Training repeats itself, goes on where it stopped, and keeps the best."""
 
+from dataclasses import replace
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -8,7 +10,7 @@ import pytest
 
 from orbistem.errors import OptionError
 from orbistem.models.checkpoint import load_state, save_state
-from orbistem.models.train import TrainOptions, begin, train
+from orbistem.models.train import Loop, TrainOptions, begin, train
 
 OPTIONS = TrainOptions(steps=120, batch=16, rounds=6, learning_rate=3e-2)
 
@@ -43,15 +45,18 @@ def data(rng):
     return jnp.asarray(np.stack([x, y], axis=1), jnp.float32)
 
 
-def start(seed=7, options=OPTIONS):
-    return begin(PARAMS, jnp.zeros(()), key=jax.random.key(seed), options=options)
+def start(seed=7):
+    return begin(PARAMS, jnp.zeros(()), key=jax.random.key(seed))
 
 
-def run(data, state, *, problem=None, options=OPTIONS, **named):
+def loop(problem, averaging=OPTIONS.averaging):
     static = eqx.filter(PARAMS, eqx.is_inexact_array, inverse=True)
-    return train(
-        problem or Line(), state, static, data=data[:160], heldout=data[160:], options=options, **named
-    )
+    return Loop(problem, static, averaging=averaging)
+
+
+def run(data, state, *, problem=None, options=OPTIONS, shared=None, **named):
+    shared = shared or loop(problem or Line(), options.averaging)
+    return train(shared, state, data=data[:160], heldout=data[160:], options=options, **named)
 
 
 def assert_same(left, right):
@@ -75,6 +80,23 @@ def test_equal_seeds_give_equal_parameters_and_others_do_not(data):
     assert run(data, start(seed=8)).params["slope"] != first.params["slope"]
 
 
+def test_trainings_of_other_lengths_share_what_is_compiled(data):
+    traced = []
+
+    class Counted(Line):
+        def loss(self, params, extra, batch, kl_weight, key):
+            traced.append(kl_weight)
+            return super().loss(params, extra, batch, kl_weight, key)
+
+    shorter = replace(OPTIONS, steps=30, rounds=2)
+    shared = loop(Counted())
+    both = [run(data, start(), shared=shared, options=one) for one in (OPTIONS, shorter)]
+    assert len(traced) == 1
+    assert both[1].curve_step == (15, 30)
+    assert_same(both[0], run(data, start()))
+    assert_same(both[1], run(data, start(), options=shorter))
+
+
 def test_an_interrupted_training_ends_like_an_uninterrupted_one(data, tmp_path):
     def stop_in_the_middle(step, state, rows, best):
         save_state(tmp_path, stage=0, state=state, history=rows, best=best)
@@ -96,7 +118,7 @@ def test_it_stops_early_and_keeps_the_best(data):
     def remember(step, state, rows, best):
         seen.append(jax.tree.map(np.asarray, state.average))
 
-    found = run(data, start(options=options), problem=GrowingWorse(), options=options, on_round=remember)
+    found = run(data, start(), problem=GrowingWorse(), options=options, on_round=remember)
     assert found.curve_step[-1] == 50  # best at 10, patience of 30 steps
     assert found.heldout == -10
     assert found.params["slope"] == seen[0]["slope"]
@@ -118,7 +140,7 @@ def test_constant_steps(data):
     options = TrainOptions(
         steps=3, batch=160, rounds=1, learning_rate=1e-3, schedule="constant", averaging=0, warm_up=0
     )
-    found = run(data, start(options=options), problem=Steep(), options=options)
+    found = run(data, start(), problem=Steep(), options=options)
     assert np.isclose(float(found.params["slope"]), 3e-3, rtol=1e-4)
     with pytest.raises(OptionError, match="cosine or constant"):
         TrainOptions(schedule="linear")

@@ -28,7 +28,7 @@ from orbistem.models.objective import OrbitProblem
 from orbistem.models.orbit import USUAL, OrbitVAE, OrbitVAEOptions, as_pairs
 from orbistem.models.orbit_vae import OrbitNet, make_net
 from orbistem.models.protocol import Restart, TrainingReport
-from orbistem.models.train import State, TrainOptions, begin, train
+from orbistem.models.train import Loop, State, TrainOptions, begin, train
 from orbistem.models.turns import ANY_TURN, Turns, find_mirror_line, make_turns
 from orbistem.progress import Progress, Silent
 
@@ -88,6 +88,7 @@ def fit_one(
         plain = replace(options, net=replace(options.net, draws=1))
     scout = replace(options.train, steps=min(options.scout_steps, options.train.steps), rounds=SCOUT_ROUNDS)
     restarts = 1 if data.counting is not None else options.restarts or _restarts(len(data.train), turns)
+    loops: dict[bool, Loop] = {}
     progress.start("train", len(starts) * scout.steps + restarts * options.train.steps)
     try:
         scouts = [
@@ -96,6 +97,7 @@ def fit_one(
                 plain,
                 scout,
                 start,
+                loops,
                 seed=seed + 101 * i,
                 stage=i,
                 progress=progress,
@@ -110,6 +112,7 @@ def fit_one(
                 options,
                 options.train,
                 start,
+                loops,
                 seed=seed + 1009 * (i + 1),
                 stage=len(starts) + i,
                 progress=progress,
@@ -281,6 +284,7 @@ def _stage(
     options: OrbitVAEOptions,
     train_options: TrainOptions,
     start: str,
+    loops: dict[bool, Loop],
     *,
     seed: int,
     stage: int,
@@ -290,6 +294,7 @@ def _stage(
 ) -> Outcome:
     """One training from a given start; goes on from a checkpoint where there is one.
 
+    loops: what is compiled already, by whether shot noise follows the signal.
     settled_offset: static offset (k, 2) that is kept as it is, with shot noise that follows the signal.
     """
     counted = settled_offset is not None and data.counting is not None
@@ -306,6 +311,7 @@ def _stage(
         counting=data.counting if counted else None,
         turns=data.turns,
     )
+    moved, static = eqx.partition(net, eqx.is_inexact_array)
     problem = OrbitProblem(
         data.orders,
         data.eigenvalue,
@@ -313,8 +319,8 @@ def _stage(
         options=options.net,
         train_offset=options.background == "learned" and not counted,
     )
-    moved, static = eqx.partition(net, eqx.is_inexact_array)
-    state = begin(net, problem.limit, key=key_train, options=train_options)
+    loop = loops.setdefault(counted, Loop(problem, static, averaging=train_options.averaging))
+    state = begin(net, problem.limit, key=key_train)
     history: tuple[tuple[int, float, float], ...] = ()
     best = None
     if checkpoint is not None:
@@ -343,9 +349,8 @@ def _stage(
         reached[0] = step
 
     trained = train(
-        problem,
+        loop,
         state,
-        static,
         data=data.train,
         heldout=data.heldout,
         options=train_options,

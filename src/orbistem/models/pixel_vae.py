@@ -24,7 +24,7 @@ from orbistem.models.checkpoint import load_state, save_state
 from orbistem.models.full_products import full_products
 from orbistem.models.pixels import PixelSpace, Scaling, require_latents, without_angle
 from orbistem.models.protocol import Encoding, Restart, TrainingReport
-from orbistem.models.train import State, Trained, TrainOptions, begin, train
+from orbistem.models.train import Loop, State, Trained, TrainOptions, begin, train
 from orbistem.plan import Plan
 from orbistem.progress import Progress, Silent
 
@@ -300,7 +300,7 @@ def _train(
     order = np.random.default_rng(seed).permutation(len(images))
     n_heldout = max(1, min(round(HELDOUT_SHARE * len(images)), 256))
     static = eqx.filter(net, eqx.is_inexact_array, inverse=True)
-    state = begin(net, jnp.zeros(()), key=key, options=options)
+    state = begin(net, jnp.zeros(()), key=key)
     history: tuple[tuple[int, float, float], ...] = ()
     best = None
     found = None if checkpoint is None else load_state(checkpoint, stage=0, like=state)
@@ -319,9 +319,8 @@ def _train(
 
     try:
         return train(
-            problem,
+            Loop(problem, static, averaging=options.averaging),
             state,
-            static,
             data=jnp.asarray(images[order[n_heldout:]]),
             heldout=jnp.asarray(images[order[:n_heldout]]),
             options=options,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, NamedTuple, Protocol
 
 import equinox as eqx
@@ -70,6 +71,11 @@ class TrainOptions:
             raise OptionError(f"schedule: want cosine or constant, got {self.schedule!r}; choose one of them")
 
 
+ROUND_UNIT = 64
+"""Steps of a round are padded to a multiple of this."""
+_OPTIMISER = optax.chain(optax.clip_by_global_norm(1e6), optax.scale_by_adam())
+
+
 class State(NamedTuple):
     """All that a training needs to go on from where it stopped."""
 
@@ -108,17 +114,50 @@ class Trained:
     patterns_per_s: float
 
 
-def begin(params: Any, extra: Any, *, key: PRNGKeyArray, options: TrainOptions) -> State:
+def begin(params: Any, extra: Any, *, key: PRNGKeyArray) -> State:
     """State before the first step."""
-    optimiser = _optimiser(options)
     moved = eqx.filter(params, eqx.is_inexact_array)
-    return State(moved, moved, extra, optimiser.init(moved), key, jnp.zeros((), jnp.int32))
+    return State(moved, moved, extra, _OPTIMISER.init(moved), key, jnp.zeros((), jnp.int32))
+
+
+class Loop:
+    """Rounds and held-out score of one problem, compiled once for trainings of any length and from any start.
+
+    Parameters
+    ----------
+    problem
+        Loss and held-out score.
+    static
+        The part of the parameters that is not an array, the same for all trainings.
+    averaging
+        As in `TrainOptions`.
+    """
+
+    def __init__(self, problem: Problem, static: Any, *, averaging: float) -> None:
+        self.static = static
+        self._run = _compiled(problem, static, averaging=averaging)
+        self._score = eqx.filter_jit(problem.heldout)
+
+    def round(self, state: State, data: Array, *, options: TrainOptions) -> tuple[State, Array]:
+        """One round of training on data (n, …): the state after it, and the mean loss of its steps."""
+        size = _steps_per_round(options)
+        key, shuffle = jax.random.split(state.key)
+        rows = np.zeros((-(-size // ROUND_UNIT) * ROUND_UNIT, options.batch), np.int32)
+        rows[:size] = _batches(shuffle, data.shape[0], size, options.batch)
+        steps = int(state.step) + np.arange(len(rows))
+        weight = np.minimum(steps / max(options.warm_up * options.steps, 1.0), 1.0).astype(np.float32)
+        plan = _Steps(rows, _rates(options, steps), weight, np.int32(size))
+        after: tuple[State, Array] = self._run(state._replace(key=key), data, plan)
+        return after
+
+    def score(self, state: State, heldout: Array, key: PRNGKeyArray) -> float:
+        """Held-out score of the averaged parameters."""
+        return float(self._score(eqx.combine(state.average, self.static), state.extra, heldout, key))
 
 
 def train(
-    problem: Problem,
+    loop: Loop,
     state: State,
-    static: Any,
     *,
     data: Array,
     heldout: Array,
@@ -133,12 +172,10 @@ def train(
 
     Parameters
     ----------
-    problem
-        Loss and held-out score.
+    loop
+        Compiled rounds of the problem; several trainings may share it.
     state
         From `begin`, or from a checkpoint.
-    static
-        The part of the parameters that is not an array.
     data, heldout
         Patterns (n, …) trained on and judged on.
     on_round
@@ -149,8 +186,6 @@ def train(
     enough
         Asked after each round whether to stop there, for instance because the time is over.
     """
-    run_round = make_round(problem, static, options=options)
-    score = eqx.filter_jit(problem.heldout)
     per_round = _steps_per_round(options)
     score_key = jax.random.key(0)
     started = time.perf_counter()
@@ -160,8 +195,8 @@ def train(
     done = int(state.step)
     first, best_step = done, done
     while done < options.steps:
-        state, losses = run_round(state, data)
-        value = float(score(eqx.combine(state.average, static), state.extra, heldout, score_key))
+        state, losses = loop.round(state, data, options=options)
+        value = loop.score(state, heldout, score_key)
         done = int(state.step)
         rows.append((done, float(losses), value))
         if not first_round:
@@ -179,7 +214,7 @@ def train(
     later = max(seconds - first_round, 1e-9)
     steps_later = max(done - first - per_round, 0)
     return Trained(
-        params=eqx.combine(best_params, static),
+        params=eqx.combine(best_params, loop.static),
         extra=best_extra,
         heldout=float(best_score),
         curve_step=tuple(r[0] for r in rows),
@@ -191,42 +226,47 @@ def train(
     )
 
 
-def make_round(
-    problem: Problem, static: Any, *, options: TrainOptions
-) -> Callable[[State, Array], tuple[State, Array]]:
-    """One round of training, compiled: a scan over its steps."""
-    optimiser = _optimiser(options)
-    per_round = _steps_per_round(options)
+class _Steps(NamedTuple):
+    """What the steps of a round are given, padded so that rounds of all lengths share what is compiled."""
+
+    rows: np.ndarray  # (step, batch) of the data
+    rate: np.ndarray  # (step,) step size
+    kl_weight: np.ndarray  # (step,)
+    n: np.int32  # how many steps there are
+
+
+def _compiled(
+    problem: Problem, static: Any, *, averaging: float
+) -> Callable[[State, Array, _Steps], tuple[State, Array]]:
+    """One round, compiled: a loop over its steps."""
 
     def objective(params: Any, extra: Any, batch: Any, weight: Array, key: PRNGKeyArray) -> tuple[Array, Any]:
         return problem.loss(eqx.combine(params, static), extra, batch, weight, key)
 
     @jax.jit
-    def run(state: State, data: Array) -> tuple[State, Array]:
-        key, shuffle = jax.random.split(state.key)
-        rows = _batches(shuffle, data.shape[0], per_round, options.batch)
-
-        def step(carry: State, rows_of_step: Array) -> tuple[State, Array]:
-            now, use = jax.random.split(carry.key)
-            ramp = max(options.warm_up * options.steps, 1.0)
-            count = carry.step.astype(jnp.float32)
-            weight = jnp.minimum(count / ramp, 1.0)
+    def run(state: State, data: Array, steps: _Steps) -> tuple[State, Array]:
+        def step(i: Array, carry: tuple[State, Array]) -> tuple[State, Array]:
+            state, total = carry
+            now, use = jax.random.split(state.key)
             (value, extra), slope = jax.value_and_grad(objective, has_aux=True)(
-                carry.params, carry.extra, data[rows_of_step], weight, use
+                state.params, state.extra, data[steps.rows[i]], steps.kl_weight[i], use
             )
             with jax.numpy_dtype_promotion("standard"):  # Optax mixes whole numbers with fractions
-                change, opt = optimiser.update(slope, carry.optimiser, carry.params)
-                params = optax.apply_updates(carry.params, change)
-            decay = jnp.minimum(options.averaging, (1.0 + count) / (10.0 + count))
-            average = jax.tree.map(lambda old, new: decay * old + (1 - decay) * new, carry.average, params)
-            return State(params, average, extra, opt, now, carry.step + 1), value
+                change, opt = _OPTIMISER.update(slope, state.optimiser, state.params)
+            change = jax.tree.map(lambda one: -steps.rate[i] * one, change)
+            params = optax.apply_updates(state.params, change)
+            count = state.step.astype(jnp.float32)
+            decay = jnp.minimum(averaging, (1.0 + count) / (10.0 + count))
+            average = jax.tree.map(lambda old, new: decay * old + (1 - decay) * new, state.average, params)
+            return State(params, average, extra, opt, now, state.step + 1), total + value
 
-        state, losses = jax.lax.scan(step, state._replace(key=key), rows)
-        return state, jnp.mean(losses)
+        state, total = jax.lax.fori_loop(0, steps.n, step, (state, jnp.zeros(())))
+        return state, total / steps.n.astype(jnp.float32)
 
     return run
 
 
+@partial(jax.jit, static_argnums=(1, 2, 3))
 def _batches(key: PRNGKeyArray, n: int, steps: int, batch: int) -> Array:
     """Row numbers for each step: as many shuffles of all patterns as needed, cut into batches."""
     shuffles = -(-steps * batch // n)
@@ -235,13 +275,10 @@ def _batches(key: PRNGKeyArray, n: int, steps: int, batch: int) -> Array:
     return rows[: steps * batch].reshape(steps, batch)
 
 
-def _steps_per_round(options: TrainOptions) -> int:
-    return max(1, -(-options.steps // options.rounds))
-
-
-def _optimiser(options: TrainOptions) -> optax.GradientTransformation:
+def _rates(options: TrainOptions, steps: np.ndarray) -> np.ndarray:
+    """Step sizes (step,): a linear rise, then half a cosine (Loshchilov & Hutter, arXiv:1608.03983)."""
     if options.schedule == "constant":
-        return optax.chain(optax.clip_by_global_norm(1e6), optax.adam(options.learning_rate))
+        return np.full(len(steps), options.learning_rate, np.float32)
     schedule = optax.warmup_cosine_decay_schedule(
         0.0,
         options.learning_rate,
@@ -249,4 +286,9 @@ def _optimiser(options: TrainOptions) -> optax.GradientTransformation:
         decay_steps=max(2, options.steps),
         end_value=options.learning_rate * 1e-2,
     )
-    return optax.chain(optax.clip_by_global_norm(1e6), optax.adam(schedule))
+    with jax.numpy_dtype_promotion("standard"):
+        return np.asarray(schedule(steps), np.float32)
+
+
+def _steps_per_round(options: TrainOptions) -> int:
+    return max(1, -(-options.steps // options.rounds))
