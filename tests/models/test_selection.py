@@ -8,7 +8,7 @@ import pytest
 from orbistem.models.fitting import Fitted
 from orbistem.models.orbit import OrbitVAEOptions
 from orbistem.models.orbit_vae import OrbitOptions
-from orbistem.models.protocol import TrainingReport
+from orbistem.models.protocol import Restart, TrainingReport
 from orbistem.models.selection import better_by, fit_selected
 
 NOISE = np.random.default_rng(0).normal(size=400)
@@ -36,13 +36,17 @@ def fits():
     """Fits whose evidence is given by group and number of latents; what was fitted is noted."""
     tried = []
 
-    def start(evidence, *, dead=()):
+    def start(evidence, *, dead=(), trained=(), restarts=None):
         def fit(*, options, checkpoint):
             key = (options.group, options.net.latent_dim)
             tried.append((*key, checkpoint))
+            if restarts is not None:
+                restarts.append(options.restarts)
             active = np.array([key[1] not in dead] + [True] * (key[1] - 1))
             return Fitted(
-                model=Model(options, active), report=REPORT, evidence=lambda: NOISE + evidence.get(key, 0.0)
+                model=Model(options, active),
+                report=replace(REPORT, restarts=trained) if trained else REPORT,
+                evidence=lambda: NOISE + evidence.get(key, 0.0),
             )
 
         return fit, tried
@@ -128,6 +132,28 @@ def test_a_crystal_of_one_orientation_has_the_turns_of_its_lattice(fits, evidenc
     model, _ = chosen(fit, "auto", 3)
     assert model.group == group
     assert [one[0] for one in tried[2:]] == tried_out
+
+
+@pytest.mark.parametrize(("long", "asked"), [(1, [0, 0, 0, 3]), (2, [0, 0, 0])])
+def test_what_was_chosen_is_trained_again_where_one_training_chose_it(fits, long, asked, tmp_path):
+    one = Restart(
+        start="mean",
+        seed=0,
+        steps=OrbitVAEOptions().train.steps,
+        heldout=0.0,
+        curve_step=(),
+        curve_train=(),
+        curve_heldout=(),
+    )
+    restarts = []
+    trained = (replace(one, steps=1), *[one] * long)
+    fit, tried = fits({("SO2", 2): -2.0}, trained=trained, restarts=restarts)
+    model, report = chosen(fit, latent_dim=0, checkpoint=tmp_path)
+    assert [one[1] for one in tried[:3]] == [3, 4, 2]
+    assert restarts == asked
+    assert len({one[2] for one in tried}) == len(tried)
+    assert model.latent_dim == 3
+    assert ("was then trained 3 times" in " ".join(report.words)) == (long == 1)
 
 
 def test_turns_stay_free_where_the_zero_of_the_angle_is_a_direction(fits):

@@ -87,7 +87,7 @@ def fit_one(
     if data.counting is not None:  # the starts differ by far more than the bounds
         plain = replace(options, net=replace(options.net, draws=1))
     scout = replace(options.train, steps=min(options.scout_steps, options.train.steps), rounds=SCOUT_ROUNDS)
-    restarts = 1 if data.counting is not None else options.restarts or _restarts(len(data.train), turns)
+    restarts = options.restarts or (1 if data.counting is not None else _restarts(len(data.train), turns))
     loops: dict[bool, Loop] = {}
     progress.start("train", len(starts) * scout.steps + restarts * options.train.steps)
     try:

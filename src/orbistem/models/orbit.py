@@ -73,7 +73,8 @@ class OrbitVAEOptions:
         Steps of the short trainings that compare starts.
     restarts
         Long trainings, of which held-out evidence keeps one; 0: three for up to 8192 patterns (two with "O2",
-        whose trainings differ less), else one. One where shot noise is followed pattern by pattern.
+        whose trainings differ less), else one; one where shot noise is followed pattern by pattern, three of
+        what was chosen where group or latents are left open.
     heldout_share
         Share of the patterns kept for judging.
     group

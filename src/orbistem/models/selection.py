@@ -6,6 +6,7 @@ only where its evidence is higher by more than one standard error of the mean di
 with the given or usual number of latents: turns by any angle, mirror images, turns by 60° or 90° only (a
 crystal of one orientation), and where that is better, fewer turns, and mirror images again; then one latent
 more at a time, as long as all are in use; where none is added, one less at a time, as long as none is missed.
+Where a candidate is trained once, the chosen one is trained again, from other starts.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ from orbistem.models.protocol import TrainingReport
 __all__ = ["USUAL_LATENTS", "Fit", "better_by", "fit_selected"]
 
 USUAL_LATENTS, MOST_LATENTS = 3, 5
+CHOSEN = 3
+"""Long trainings of what was chosen, where one each was enough to choose; the best one is kept."""
 FEWER_TURNS = {6: (3, 2), 4: (2,)}
 """Turns of a lattice, and fewer that are tried where these are better than any turn."""
 
@@ -52,13 +55,15 @@ def fit_selected(
         only = fit(options=options, checkpoint=checkpoint)
         return only.model, only.report
 
-    def attempt(group: str, latent_dim: int) -> _Tried:
+    def attempt(group: str, latent_dim: int, *, restarts: int = options.restarts) -> _Tried:
         chosen = replace(
             options,
             group=USUAL if group == USUAL else Group.from_name(group).name,
             net=replace(options.net, latent_dim=latent_dim),
+            restarts=restarts,
         )
-        folder = None if checkpoint is None else checkpoint / f"{group}-{latent_dim}"
+        again = "" if restarts == options.restarts else f"-{restarts}"
+        folder = None if checkpoint is None else checkpoint / f"{group}-{latent_dim}{again}"
         fitted = fit(options=chosen, checkpoint=folder)
         return _Tried(fitted=fitted, evidence=fitted.evidence())
 
@@ -75,6 +80,11 @@ def fit_selected(
         best = _other_latents(usual, attempt, words, step=1)
         if best is usual:
             best = _other_latents(usual, attempt, words, step=-1)
+    model = best.fitted.model
+    long = [one for one in best.fitted.report.restarts if one.steps == options.train.steps]
+    if len(long) == 1 and not options.restarts:
+        words.append(f"group {model.group} with {model.latent_dim} latents was then trained {CHOSEN} times")
+        best = attempt(model.group, model.latent_dim, restarts=CHOSEN)
     report = replace(best.fitted.report, words=(*best.fitted.report.words, *words))
     return best.fitted.model, report
 
