@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orbistem.errors import FormatError, OrbistemError, one_line
-from orbistem.io.same_file import Mark, gone, marks_of, where_is
+from orbistem.io.same_file import Mark, OneFile, gone, marks_of, where_is
 
 __all__ = ["Folded", "FramesAt", "Guarded", "Joined", "Recipe", "Stored", "as_lazy"]
 
@@ -76,28 +76,20 @@ class Stored:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class FramesAt(ABC):
+class FramesAt(OneFile, ABC):
     """What recipes of patterns that begin at any offsets of a file share; each says how one is read.
 
     Attributes
     ----------
-    path
-        Absolute, of the file.
     offsets
         (n,) int64, where each pattern begins.
     frame_shape, dtype
         Of one pattern.
     """
 
-    path: str
     offsets: NDArray[np.int64]
     frame_shape: tuple[int, int]
     dtype: np.dtype[Any]
-
-    @property
-    def watched(self) -> tuple[str, ...]:
-        """Files that must be as they were when they were opened (see `orbistem.io.same_file`)."""
-        return (self.path,)
 
     @property
     def shape(self) -> tuple[int, int, int]:

@@ -16,7 +16,7 @@ from typing import Any
 
 from orbistem.errors import FormatError, GoneError
 
-__all__ = ["Mark", "gone", "marks_of", "where_is"]
+__all__ = ["Mark", "OneFile", "gone", "marks_of", "where_is"]
 
 BEGIN_BYTES = 4096
 
@@ -51,6 +51,24 @@ class Mark:
             raise gone(self.path) from error
         if not same:
             raise FormatError(f"{self.path} has changed since it was opened; open it again")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class OneFile:
+    """What recipes begin with that read one file by what was found when it was opened.
+
+    Attributes
+    ----------
+    path
+        Absolute, of the file.
+    """
+
+    path: str
+
+    @property
+    def watched(self) -> tuple[str, ...]:
+        """Files that must be as they were when they were opened."""
+        return (self.path,)
 
 
 def marks_of(recipe: Any) -> tuple[Mark, ...]:

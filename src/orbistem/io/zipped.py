@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orbistem.errors import FormatError, one_line
+from orbistem.io.same_file import OneFile
 
 __all__ = ["MappedArray", "PackedArray", "member_array", "read_header", "require_bytes"]
 
@@ -24,19 +25,13 @@ MAX_RATIO = 1100
 
 
 @dataclass(frozen=True, slots=True)
-class MappedArray:
+class MappedArray(OneFile):
     """Recipe of an array that lies uncompressed in a file, mapped while a part is read."""
 
-    path: str
     offset: int
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
     fortran_order: bool = False
-
-    @property
-    def watched(self) -> tuple[str, ...]:
-        """Files that must be as they were when they were opened (see `orbistem.io.same_file`)."""
-        return (self.path,)
 
     @property
     def ndim(self) -> int:
@@ -58,22 +53,16 @@ class MappedArray:
 
 
 @dataclass(frozen=True, slots=True)
-class PackedArray:
+class PackedArray(OneFile):
     """Recipe of a compressed array in C order: unpacked from its begin, and no more kept than was asked for.
 
     Parts in ascending order are read in one go.
     """
 
-    path: str
     member: str
     begin: int
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
-
-    @property
-    def watched(self) -> tuple[str, ...]:
-        """Files that must be as they were when they were opened (see `orbistem.io.same_file`)."""
-        return (self.path,)
 
     @property
     def ndim(self) -> int:

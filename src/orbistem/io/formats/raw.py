@@ -15,6 +15,7 @@ import numpy as np
 from orbistem.errors import FormatError, OptionError
 from orbistem.io.contract import Format, Found, Look, Request
 from orbistem.io.formats import rosetta
+from orbistem.io.same_file import OneFile
 
 __all__ = ["FORMAT", "RawArray"]
 
@@ -25,19 +26,13 @@ _NAME_Y_X = re.compile(r"y(\d+)[_-]?x(\d+)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
-class RawArray:
+class RawArray(OneFile):
     """Recipe of frames at equal distances in a file."""
 
-    path: str
     dtype: np.dtype[Any]
     shape: tuple[int, int, int]
     offset: int = 0
     frame_bytes: int = 0
-
-    @property
-    def watched(self) -> tuple[str, ...]:
-        """Files that must be as they were when they were opened (see `orbistem.io.same_file`)."""
-        return (self.path,)
 
     @property
     def ndim(self) -> int:
