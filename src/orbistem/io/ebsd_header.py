@@ -6,7 +6,7 @@ Never trusts them: what cannot be read, or cannot be, is left out.
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,13 +33,15 @@ _POSITIONS = (("Y Position", "X Position"), ("Y SAMPLE", "X SAMPLE"), ("Y", "X")
 _NO_POSITION = -1e6
 """EDAX writes -1111111 where a point has no valid data."""
 
+Number = TypeVar("Number", int, float)
+
 
 def grid_of_header(root: Any, path: str, n_frames: int) -> tuple[tuple[int, int] | None, str | None]:
     """Rows and columns of an EBSD map from the header beside its patterns; or a sentence why not."""
     header, names = _header(root, path)
     for rows, columns in _HEADER_SIZES:
         if rows in names and columns in names:
-            y, x = _scalar(header, names[rows]), _scalar(header, names[columns])
+            y, x = (_number(header, names[name], int) for name in (rows, columns))
             if y and x and y * x == n_frames:
                 return (y, x), f"the header gives {y} rows and {x} columns"
             return None, f"the header gives {y} rows and {x} columns, but there are {n_frames} patterns"
@@ -51,7 +53,7 @@ def steps_of_header(root: Any, path: str) -> tuple[float, float] | None:
     header, names = _header(root, path)
     for pair in _HEADER_STEPS:
         if all(name in names for name in pair):
-            y, x = (_number(header, names[name]) for name in pair)
+            y, x = (_number(header, names[name], float) or math.nan for name in pair)
             return (y, x) if all(math.isfinite(step) and step > 0 for step in (y, x)) else None
     return None
 
@@ -115,17 +117,10 @@ def _header(root: Any, path: str) -> tuple[Any, dict[str, str]]:
     return header, {str(name).lower(): str(name) for name in header}
 
 
-def _scalar(group: Any, name: str) -> int | None:
+def _number(group: Any, name: str, kind: type[Number]) -> Number | None:
+    """The first number that stands under a name, as an int or a float; None where there is none."""
     node = child(group, name)
     try:
-        return None if node is None else int(np.asarray(node[()]).reshape(-1)[0])
+        return None if node is None else kind(np.asarray(node[()]).reshape(-1)[0])
     except (TypeError, ValueError, IndexError, OSError):
         return None
-
-
-def _number(group: Any, name: str) -> float:
-    node = child(group, name)
-    try:
-        return math.nan if node is None else float(np.asarray(node[()]).reshape(-1)[0])
-    except (TypeError, ValueError, IndexError, OSError):
-        return math.nan
