@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, Literal
 
-import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -17,23 +15,15 @@ from orbistem.errors import OptionError, ShapeError
 from orbistem.groups import GROUPS, Group, GroupName
 from orbistem.harmonics.count_nodes import CountNodes
 from orbistem.harmonics.steerable_pca import SteerableBasis
-from orbistem.models.angle import Orders, make_orders
-from orbistem.models.angle_zero import (
-    AngleZero,
-    AngleZeroName,
-    polar_azimuth,
-    require_angle_zero,
-    stored_angle_zero,
-)
-from orbistem.models.counting import Counting
+from orbistem.models.angle import Orders
+from orbistem.models.angle_zero import AngleZero, AngleZeroName, polar_azimuth, require_angle_zero
 from orbistem.models.empirical import around
 from orbistem.models.full_products import full_products
 from orbistem.models.hands import USUAL_DOUBT
 from orbistem.models.infer import encode_batch, infer_all
-from orbistem.models.orbit_vae import OrbitNet, OrbitOptions, make_net
+from orbistem.models.orbit_vae import OrbitNet, OrbitOptions
 from orbistem.models.protocol import Encoding, TrainingReport
 from orbistem.models.train import TrainOptions
-from orbistem.models.turns import make_turns
 from orbistem.progress import Progress
 
 log = logging.getLogger(__name__)
@@ -47,8 +37,6 @@ ACTIVE_RATIO = 2.0
 """A latent is active where its spread is at least this many posterior standard deviations (DESIGN §4)."""
 LIBRARY_SIZE = 384
 """Templates that refinement may start from; 192 left 1 % of the positions of a perfect crystal astray."""
-MAX_ANGLES = 100_000
-"""More angles than this in a model file are no option of ours."""
 
 
 BOUNDS = {"restarts": (0, 100), "refine_steps": (0, 1000), "samples": (1, 4096)}
@@ -359,111 +347,26 @@ class OrbitVAE:
 
     def state(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """Arrays and plain values from which `from_state` builds the same model."""
-        leaves = jax.tree.leaves(eqx.filter(self._net, eqx.is_inexact_array))
-        counting = self._net.counting
-        arrays = {f"net.{i:03d}": np.asarray(leaf) for i, leaf in enumerate(leaves)}
-        arrays |= {
-            "model_error": self._model_error,
-            "library": self._library,
-            "frame.centre": self._frame.centre,
-            "frame.matrix": self._frame.matrix,
-            "frame.activity": self._frame.activity,
-            "order": self._orders.of,
-            "eigenvalue": self._eigenvalue,
-            "counting.waves": np.asarray(counting.waves),
-            "counting.electrons": np.asarray(counting.electrons),
-        }
-        values = {
-            "options": asdict(self._options),
-            "mirror_rad": self._net.turns.mirror_rad,
-            "hand_doubt": self._hand_doubt,
-        }
-        return arrays, values | ({} if self._zero is None else {"zero": asdict(self._zero)})
+        from orbistem.models.orbit_state import state_of
+
+        return state_of(
+            self._net,
+            model_error=self._model_error,
+            library=self._library,
+            frame=self._frame,
+            orders=self._orders,
+            eigenvalue=self._eigenvalue,
+            options=self._options,
+            zero=self._zero,
+            hand_doubt=self._hand_doubt,
+        )
 
     @classmethod
     def from_state(cls, arrays: dict[str, np.ndarray], values: dict[str, Any]) -> OrbitVAE:
         """Undo `state`."""
-        given = dict(values["options"])
-        options = OrbitVAEOptions(
-            **{k: v for k, v in given.items() if k not in ("net", "train")},
-            net=OrbitOptions(**given["net"]),
-            train=TrainOptions(**given["train"]),
-        )
-        _require_sizes(given["net"], arrays)
-        _require_shapes(arrays)
-        orders = make_orders(arrays["order"])
-        empty = make_net(
-            arrays["eigenvalue"],
-            orders,
-            start=np.zeros((len(orders.of), 2)),
-            options=options.net,
-            key=jax.random.key(0),
-            counting=Counting(
-                jnp.asarray(arrays["counting.waves"]), jnp.asarray(arrays["counting.electrons"])
-            ),
-            turns=make_turns(options.group, mirror_rad=float(values.get("mirror_rad", 0.0))),
-        )
-        moved, static = eqx.partition(empty, eqx.is_inexact_array)
-        leaves, tree = jax.tree.flatten(moved)
-        stored = [jnp.asarray(arrays[f"net.{i:03d}"]) for i in range(len(leaves))]
-        for i, (old, new) in enumerate(zip(leaves, stored, strict=True)):
-            if old.shape != new.shape:
-                raise ShapeError(
-                    f"net.{i:03d}: want shape {old.shape}, got {new.shape}; the model file is damaged"
-                )
-        net = eqx.combine(jax.tree.unflatten(tree, stored), static)
-        return cls(
-            net,
-            model_error=arrays["model_error"],
-            library=arrays["library"],
-            frame=LatentFrame(
-                centre=arrays["frame.centre"],
-                matrix=arrays["frame.matrix"],
-                activity=arrays["frame.activity"],
-            ),
-            orders=orders,
-            eigenvalue=arrays["eigenvalue"],
-            options=options,
-            zero=stored_angle_zero(values.get("zero"), orders),
-            hand_doubt=float(values.get("hand_doubt", USUAL_DOUBT)),
-        )
+        from orbistem.models.orbit_state import model_of
 
-
-def _require_sizes(net: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
-    """Refuse sizes in a damaged file that no stored array has, before a net of that size is made."""
-    largest = max(max(array.shape, default=1) for array in arrays.values())
-    for name in ("latent_dim", "encoder_width", "decoder_width"):
-        if not 0 < int(net.get(name, 1)) <= largest:
-            raise ShapeError(f"{name}: want at most {largest} as in the stored arrays, got {net[name]}")
-    for name in ("encoder_depth", "decoder_depth"):
-        if not 0 <= int(net.get(name, 1)) <= len(arrays):
-            raise ShapeError(f"{name}: want at most {len(arrays)} as there are arrays, got {net[name]}")
-    for name in ("train_angles", "grid_angles"):
-        if not 0 < int(net.get(name, 1)) <= MAX_ANGLES:
-            raise ShapeError(f"{name}: want at most {MAX_ANGLES}, got {net[name]}")
-
-
-def _require_shapes(arrays: dict[str, np.ndarray]) -> None:
-    """Refuse arrays of a damaged file that do not fit each other; those of the net are compared with it."""
-    k, latents, nodes = arrays["order"].size, arrays["frame.activity"].size, arrays["counting.electrons"].size
-    want = {
-        "order": (k,),
-        "eigenvalue": (k,),
-        "model_error": (k,),
-        "library": (len(arrays["library"]), latents),
-        "frame.centre": (latents,),
-        "frame.matrix": (latents, latents),
-        "frame.activity": (latents,),
-        "counting.waves": (nodes, 2 * k),
-        "counting.electrons": (nodes,),
-    }
-    for name, shape in want.items():
-        kind = "iu" if name == "order" else "f"
-        if arrays[name].shape != shape or arrays[name].dtype.kind not in kind or 0 in arrays["library"].shape:
-            raise ShapeError(
-                f"{name}: want {'whole numbers' if kind == 'iu' else 'floats'} {shape}, got "
-                f"{arrays[name].dtype} {arrays[name].shape}; the model file is damaged"
-            )
+        return model_of(arrays, values)
 
 
 def as_pairs(coefficients: np.ndarray) -> np.ndarray:
