@@ -45,7 +45,7 @@ def orbistem(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
         return directory / "report.html"
 
     monkeypatch.setattr("orbistem.pipeline.training.OrbitVAE", PlainVAE)
-    monkeypatch.setattr("orbistem.result.trained.OrbitVAE", PlainVAE)
+    monkeypatch.setattr("orbistem.result.trained_files.OrbitVAE", PlainVAE)
     monkeypatch.setattr("orbistem.pipeline.fit.write_report", write_nothing)
 
     def call(*arguments: object) -> Done:

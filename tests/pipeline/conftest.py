@@ -27,7 +27,7 @@ def _own_cache(monkeypatch: pytest.MonkeyPatch, cache_home: Path) -> None:
 @pytest.fixture
 def plain_vae(monkeypatch: pytest.MonkeyPatch) -> type[PlainVAE]:
     monkeypatch.setattr("orbistem.pipeline.training.OrbitVAE", PlainVAE)
-    monkeypatch.setattr("orbistem.result.trained.OrbitVAE", PlainVAE)
+    monkeypatch.setattr("orbistem.result.trained_files.OrbitVAE", PlainVAE)
     return PlainVAE
 
 

@@ -98,7 +98,7 @@ class PlainVAE:
 def use_plain_vae() -> None:
     """Replace the model for the rest of this process: for tests that start one of their own."""
     import orbistem.pipeline.training
-    import orbistem.result.trained
+    import orbistem.result.trained_files
 
     orbistem.pipeline.training.OrbitVAE = PlainVAE
-    orbistem.result.trained.OrbitVAE = PlainVAE
+    orbistem.result.trained_files.OrbitVAE = PlainVAE

@@ -12,15 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from orbistem.errors import (
-    FormatError,
-    InputError,
-    OptionError,
-    OrbistemError,
-    ShapeError,
-    one_line,
-    require_stack,
-)
+from orbistem.errors import OptionError, ShapeError, require_stack
 from orbistem.groups import Group
 from orbistem.harmonics.basis_patterns import BasisPatterns, basis_patterns
 from orbistem.harmonics.steerable_pca import SteerableBasis
@@ -31,7 +23,7 @@ from orbistem.models.protocol import Encoding
 from orbistem.models.readout import Readout
 from orbistem.plan import Plan
 from orbistem.prepare.tiles import scan_coordinates
-from orbistem.result.model_files import read_model, write_model
+from orbistem.result.trained_files import read_trained, write_trained
 from orbistem.scan import Scan
 
 if TYPE_CHECKING:
@@ -76,26 +68,6 @@ class TrainedModel:
     latent_sign: tuple[float, ...]
     background: NDArray[np.complexfloating[Any, Any]] | None = None
     readout: Readout | None = None
-
-    def _require_whole(self) -> None:
-        """Refuse parts of a damaged file that do not fit each other; one pattern is tried."""
-        basis, k = self.basis, self.basis.order.size
-        dim = self.vae.latent_dim
-        fits = {
-            "basis.order": basis.order.shape == (k,) and basis.order.dtype.kind in "iu",
-            "basis.vectors": basis.vectors.ndim == 2 and len(basis.vectors) == k,
-            "basis.eigenvalue": basis.eigenvalue.shape == (k,),
-            "basis.spectrum": basis.spectrum.ndim == 2 and basis.edge.shape == basis.spectrum.shape[:1],
-            "latents.order": sorted(self.latent_order) == list(range(dim)),
-            "latents.sign": len(self.latent_sign) == dim and {abs(one) for one in self.latent_sign} <= {1.0},
-            "latents.background": self.background is None or self.background.shape == (k,),
-        }
-        for name, good in fits.items():
-            if not good:
-                raise ShapeError(f"{name} does not fit the rest of the model; the model file is damaged")
-        one = self.coefficients(np.ones((1, *self.plan.detector_shape), np.float32))
-        if one.shape != (1, len(self.vae.state()[0]["order"])):
-            raise ShapeError("basis and network are of different sizes; the model file is damaged")
 
     @property
     def latent_dim(self) -> int:
@@ -323,73 +295,12 @@ class TrainedModel:
 
     def save(self, folder: Path) -> None:
         """Write the model into a folder."""
-        plan_facts, plan_arrays = self.plan.to_dict(), self.plan.arrays()
-        vae_arrays, vae_facts = self.vae.state()
-        basis_names = ("order", "vectors", "eigenvalue", "edge", "spectrum")
-        basis = {name: getattr(self.basis, name) for name in basis_names}
-        given = (
-            {} if self.background is None else {"background": _as_pairs(self.background).astype(np.float32)}
-        )
-        write_model(
-            folder,
-            {
-                "plan": (plan_arrays, plan_facts),
-                "basis": (basis, {"noise_level": self.basis.noise_level, "n_above": self.basis.n_above}),
-                "orbit_vae": (vae_arrays, vae_facts),
-                "readout": (
-                    {} if self.readout is None else self.readout.arrays(),
-                    {} if self.readout is None else self.readout.facts(),
-                ),
-                "latents": (
-                    given,
-                    {"order": list(self.latent_order), "sign": [float(sign) for sign in self.latent_sign]},
-                ),
-            },
-        )
+        write_trained(self, folder)
 
     @classmethod
     def load(cls, folder: Path) -> Self:
         """Read what `save` wrote."""
-        parts = read_model(Path(folder))
-        try:
-            plan = Plan.from_dict(parts["plan"][1], parts["plan"][0])
-            arrays, facts = parts["basis"]
-            basis = SteerableBasis(
-                order=arrays["order"],
-                vectors=arrays["vectors"],
-                eigenvalue=arrays["eigenvalue"],
-                edge=arrays["edge"],
-                spectrum=arrays["spectrum"],
-                noise_level=float(facts["noise_level"]),
-                n_above=int(facts["n_above"]),
-            )
-            latents, named = parts["latents"]
-            pairs = latents.get("background")
-            readout = parts.get("readout", ({}, {}))
-            made = cls(
-                readout=Readout.from_parts(*readout) if readout[0] else None,
-                plan=plan,
-                basis=basis,
-                vae=OrbitVAE.from_state(*parts["orbit_vae"]),
-                latent_order=tuple(int(one) for one in named["order"]),
-                latent_sign=tuple(float(one) for one in named["sign"]),
-                background=None if pairs is None else pairs[..., 0] + 1j * pairs[..., 1],
-            )
-            made._require_whole()
-            return made
-        except KeyError as error:
-            raise InputError(
-                f"{folder}: the model lacks {one_line(error)}; run orbistem fit again"
-            ) from error
-        except OrbistemError as error:
-            raise FormatError(
-                f"{folder}: the model is damaged ({one_line(error)}); run orbistem fit again"
-            ) from error
-        except Exception as error:  # facts of any kind may stand in a damaged file
-            raise FormatError(
-                f"{folder}: the model is damaged ({one_line(error)}), or another version wrote it; "
-                "run orbistem fit again"
-            ) from error
+        return read_trained(cls, folder)
 
 
 def usable_frames(frames: NDArray[Any], pixel_valid: Bools) -> Bools:
