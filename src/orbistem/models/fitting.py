@@ -6,29 +6,25 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
 
 from orbistem.groups import Group
 from orbistem.harmonics.count_nodes import CountNodes
 from orbistem.harmonics.steerable_pca import FAINT_SIGNAL, SteerableBasis
-from orbistem.models.angle import Orders, make_orders
+from orbistem.models.angle import make_orders
 from orbistem.models.angle_zero import find_angle_zero
-from orbistem.models.checkpoint import load_done, load_state, save_done, save_state
 from orbistem.models.choice import Outcome, better_start, choose, long_starts
 from orbistem.models.counting import Counting
 from orbistem.models.finish import agree, finish, refined_evidence
 from orbistem.models.full_products import full_products
 from orbistem.models.mirror_images import mirror_words
-from orbistem.models.objective import OrbitProblem
 from orbistem.models.orbit import USUAL, OrbitVAE, OrbitVAEOptions, as_pairs
-from orbistem.models.orbit_vae import OrbitNet, make_net
-from orbistem.models.protocol import Restart, TrainingReport
-from orbistem.models.train import Loop, State, TrainOptions, begin, train
+from orbistem.models.orbit_vae import OrbitNet
+from orbistem.models.protocol import TrainingReport
+from orbistem.models.stage import StageData, run_stage
+from orbistem.models.train import Loop
 from orbistem.models.turns import ANY_TURN, Turns, find_mirror_line, make_turns
 from orbistem.progress import Progress, Silent
 
@@ -40,18 +36,6 @@ FEW_PATTERNS, FEW_RESTARTS, WITH_MIRRORS = 8192, 3, 2
 """Held-out evidence of trainings of 1,681 measured patterns lay 40 nats apart; three find a good one."""
 ROUGH_LEVEL = 1.03
 """Median noise eigenvalue above which structure is left in every order (1.00 to 1.01 for shot noise)."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Data:
-    pairs: np.ndarray
-    train: jax.Array
-    heldout: jax.Array
-    mean: np.ndarray
-    orders: Orders
-    eigenvalue: np.ndarray
-    counting: Counting | None
-    turns: Turns
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -92,7 +76,7 @@ def fit_one(
     progress.start("train", len(starts) * scout.steps + restarts * options.train.steps)
     try:
         scouts = [
-            _stage(
+            run_stage(
                 data,
                 plain,
                 scout,
@@ -107,7 +91,7 @@ def fit_one(
         ]
         best = better_start(scouts)
         mains = [
-            _stage(
+            run_stage(
                 data,
                 options,
                 options.train,
@@ -248,12 +232,12 @@ def _split(
     *,
     share: float,
     seed: int,
-) -> _Data:
+) -> StageData:
     pairs = as_pairs(coefficients)
     order = np.random.default_rng(seed).permutation(len(pairs))
     n_heldout = min(max(8, round(share * len(pairs))), 4096, len(pairs) // 4)
     orders = make_orders(basis.order)
-    return _Data(
+    return StageData(
         pairs=pairs,
         train=jnp.asarray(pairs[order[n_heldout:]]),
         heldout=jnp.asarray(pairs[order[:n_heldout]]),
@@ -277,106 +261,6 @@ def _turns(coefficients: np.ndarray, basis: SteerableBasis, options: OrbitVAEOpt
     else:
         line = float(np.deg2rad(options.mirror_line_deg))
     return replace(turns, mirror_rad=float(np.mod(2 * line, 2 * np.pi)))
-
-
-def _stage(
-    data: _Data,
-    options: OrbitVAEOptions,
-    train_options: TrainOptions,
-    start: str,
-    loops: dict[bool, Loop],
-    *,
-    seed: int,
-    stage: int,
-    progress: Progress,
-    checkpoint: Path | None,
-    settled_offset: np.ndarray | None = None,
-) -> Outcome:
-    """One training from a given start; goes on from a checkpoint where there is one.
-
-    loops: what is compiled already, by whether shot noise follows the signal.
-    settled_offset: static offset (k, 2) that is kept as it is, with shot noise that follows the signal.
-    """
-    counted = settled_offset is not None and data.counting is not None
-    offset = data.mean if start == "mean" else np.zeros_like(data.mean)
-    if settled_offset is not None:
-        offset = settled_offset
-    key_net, key_train = jax.random.split(jax.random.key(seed))
-    net = make_net(
-        data.eigenvalue,
-        data.orders,
-        start=offset,
-        options=options.net,
-        key=key_net,
-        counting=data.counting if counted else None,
-        turns=data.turns,
-    )
-    moved, static = eqx.partition(net, eqx.is_inexact_array)
-    problem = OrbitProblem(
-        data.orders,
-        data.eigenvalue,
-        n_patterns=len(data.train),
-        options=options.net,
-        train_offset=options.background == "learned" and not counted,
-    )
-    loop = loops.setdefault(counted, Loop(problem, static, averaging=train_options.averaging))
-    state = begin(net, problem.limit, key=key_train)
-    history: tuple[tuple[int, float, float], ...] = ()
-    best = None
-    if checkpoint is not None:
-        done = load_done(checkpoint, stage=stage, like=(moved, problem.limit))
-        if done is not None:
-            progress.advance(train_options.steps)
-            return Outcome(
-                net=eqx.combine(done[0], static),
-                model_error=done[1],
-                restart=done[2],
-                patterns_per_s=0.0,
-                first_round_s=0.0,
-            )
-        found = load_state(checkpoint, stage=stage, like=state)
-        if found is not None:
-            state, history, best = found
-    reached = [int(state.step)]
-    progress.advance(reached[0])
-
-    def on_round(
-        step: int, now: State, rows: list[tuple[int, float, float]], so_far: tuple[float, Any, Any]
-    ) -> None:
-        if checkpoint is not None:
-            save_state(checkpoint, stage=stage, state=now, history=rows, best=so_far)
-        progress.advance(step - reached[0], note=f"held-out evidence {rows[-1][2]:.1f} nats")
-        reached[0] = step
-
-    trained = train(
-        loop,
-        state,
-        data=data.train,
-        heldout=data.heldout,
-        options=train_options,
-        on_round=on_round,
-        history=history,
-        best=best,
-    )
-    restart = Restart(
-        start=start,
-        seed=seed,
-        steps=train_options.steps,
-        heldout=trained.heldout,
-        curve_step=trained.curve_step,
-        curve_train=trained.curve_train,
-        curve_heldout=trained.curve_heldout,
-    )
-    if checkpoint is not None:
-        kept = eqx.filter(trained.params, eqx.is_inexact_array)
-        save_done(checkpoint, stage=stage, params=kept, extra=trained.extra, restart=restart)
-    return Outcome(
-        net=trained.params,
-        model_error=trained.extra,
-        restart=restart,
-        patterns_per_s=trained.patterns_per_s,
-        first_round_s=trained.first_round_seconds,
-    )
 
 
 def _problem(model: OrbitVAE) -> str | None:
