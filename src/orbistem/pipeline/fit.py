@@ -30,7 +30,14 @@ from orbistem.pipeline.orientation import measure_orientation, reference_positio
 from orbistem.pipeline.places import asked_places, with_pictures
 from orbistem.pipeline.preparation import Preparation, block_size_for, prepare
 from orbistem.pipeline.readout import with_readout
-from orbistem.pipeline.record import OF_ITSELF, describe_basis, describe_run, file_checksums, write_run
+from orbistem.pipeline.record import (
+    OF_ITSELF,
+    describe_basis,
+    describe_run,
+    file_checksums,
+    replayable,
+    write_run,
+)
 from orbistem.pipeline.reduction import STORE_NAME, Reduced, reduce, resume_reduced, save_reduced
 from orbistem.pipeline.scan_frame import find_scan_frame
 from orbistem.pipeline.site_order import with_allowed_order
@@ -38,7 +45,6 @@ from orbistem.pipeline.training import NOTHING_TRAINED, Training, describe_train
 from orbistem.pipeline.vacuum import vacuum_harmonics
 from orbistem.pipeline.verdicts import judge
 from orbistem.pipeline.workplace import Workplace, open_workplace
-from orbistem.prepare.descan import DescanOptions
 from orbistem.progress import Progress, Silent
 from orbistem.report import write_report
 from orbistem.result import Result
@@ -55,7 +61,6 @@ __all__ = [
     "finish_run",
     "fit",
     "input_checksum",
-    "replayable",
     "write_datasets",
 ]
 
@@ -355,32 +360,6 @@ def finish_run(directory: Path, run: dict[str, Any], clock: Stopwatch) -> dict[s
         write_report(directory)
     run |= {"timings_s": dict(clock.seconds), "files": file_checksums(directory)}
     return run | {OF_ITSELF: write_run(directory, run)}
-
-
-def replayable(config: FitConfig, prepared: Preparation) -> FitConfig:
-    """The configuration with what was found in the place of what was to be found: it repeats the run."""
-    counts = prepared.counts
-    return config.replace(
-        prepare=replace(
-            config.prepare,
-            centre_px=prepared.plan.centre_px,
-            whiten=prepared.plan.whitening,
-        ),
-        descan=_found_descan(config, prepared),
-        ellipse=replace(config.ellipse, ratio=prepared.plan.ellipse[0], angle_rad=prepared.plan.ellipse[1]),
-        counts=(
-            config.counts
-            if counts.gain is None
-            else replace(config.counts, gain=float(counts.gain), offset=float(counts.offset))
-        ),
-    )
-
-
-def _found_descan(config: FitConfig, prepared: Preparation) -> DescanOptions:
-    found = prepared.plan.descan_px
-    if found is None or not len(found):
-        return replace(config.descan, model="none", coefficients_px=None)
-    return replace(config.descan, coefficients_px=tuple(float(c) for c in found.ravel()))
 
 
 def _reduce(

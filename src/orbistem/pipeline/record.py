@@ -1,4 +1,4 @@
-"""The record of a run: what becomes run.json, and the checksums of everything beside it."""
+"""The record of a run: what becomes config.toml and run.json, and the checksums of everything beside it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import importlib.metadata
 import json
 import platform
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from orbistem.harmonics.steerable_pca import SteerableBasis
 from orbistem.pipeline.calibration import semi_angle_mrad
 from orbistem.pipeline.preparation import Preparation
 from orbistem.pipeline.workplace import STATE_FOLDER
+from orbistem.prepare.descan import DescanOptions
 from orbistem.result import plain
 from orbistem.scan import Scan
 
@@ -31,6 +32,7 @@ __all__ = [
     "describe_basis",
     "describe_run",
     "file_checksums",
+    "replayable",
     "write_run",
 ]
 
@@ -142,6 +144,32 @@ def describe_basis(basis: SteerableBasis) -> dict[str, Any]:
         "edge": list(basis.edge),
         "eigenvalues": [row[np.isfinite(row)].tolist() for row in basis.spectrum],
     }
+
+
+def replayable(config: FitConfig, prepared: Preparation) -> FitConfig:
+    """The configuration with what was found in the place of what was to be found: it repeats the run."""
+    counts = prepared.counts
+    return config.replace(
+        prepare=replace(
+            config.prepare,
+            centre_px=prepared.plan.centre_px,
+            whiten=prepared.plan.whitening,
+        ),
+        descan=_found_descan(config, prepared),
+        ellipse=replace(config.ellipse, ratio=prepared.plan.ellipse[0], angle_rad=prepared.plan.ellipse[1]),
+        counts=(
+            config.counts
+            if counts.gain is None
+            else replace(config.counts, gain=float(counts.gain), offset=float(counts.offset))
+        ),
+    )
+
+
+def _found_descan(config: FitConfig, prepared: Preparation) -> DescanOptions:
+    found = prepared.plan.descan_px
+    if found is None or not len(found):
+        return replace(config.descan, model="none", coefficients_px=None)
+    return replace(config.descan, coefficients_px=tuple(float(c) for c in found.ravel()))
 
 
 def versions() -> dict[str, str]:

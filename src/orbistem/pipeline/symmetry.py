@@ -22,13 +22,12 @@ from orbistem.pipeline.fit import (
     default_runner,
     finish_run,
     input_checksum,
-    replayable,
     write_datasets,
 )
 from orbistem.pipeline.maps import build_maps
 from orbistem.pipeline.places import asked_places, with_pictures
 from orbistem.pipeline.preparation import block_size_for, prepare
-from orbistem.pipeline.record import describe_basis, describe_run
+from orbistem.pipeline.record import describe_basis, describe_run, replayable
 from orbistem.pipeline.reduction import STORE_NAME, reduce
 from orbistem.pipeline.scan_frame import find_scan_frame
 from orbistem.pipeline.vacuum import vacuum_harmonics
