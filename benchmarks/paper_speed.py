@@ -61,10 +61,10 @@ def ours(folder: Path) -> dict[str, float]:
     from orbistem.metrics import active_units, explained_variance
     from orbistem.models.orbit import OrbitVAEOptions
     from orbistem.models.train import TrainOptions
-    from orbistem.pipeline.fit import default_runner
     from orbistem.pipeline.preparation import block_size_for, prepare
     from orbistem.pipeline.readout import with_readout
     from orbistem.pipeline.reduction import reduce
+    from orbistem.pipeline.threads import default_runner
     from orbistem.pipeline.training import train_model
     from orbistem.progress import Silent
 

@@ -25,9 +25,9 @@ from requirements_table import Table
 from simulated import as_scan, clean_patterns, draw_counts, n_draws
 
 from orbistem.config import FitConfig
-from orbistem.pipeline.fit import default_runner
 from orbistem.pipeline.preparation import block_size_for, prepare
 from orbistem.pipeline.reduction import Reduced, reduce
+from orbistem.pipeline.threads import default_runner
 from orbistem.progress import Silent
 
 HERE = Path(__file__).resolve().parent

@@ -19,19 +19,14 @@ from orbistem.pipeline.certificate import certify
 from orbistem.pipeline.compile_cache import spare_kernel_search, use_compile_cache
 from orbistem.pipeline.descriptors import describe_symmetry, symmetry_words
 from orbistem.pipeline.examples import build_examples
-from orbistem.pipeline.fit import (
-    Stopwatch,
-    blas_of_one_thread,
-    default_runner,
-    finish_run,
-    input_checksum,
-)
+from orbistem.pipeline.fit import Stopwatch, finish_run, input_checksum
 from orbistem.pipeline.maps import build_maps
 from orbistem.pipeline.preparation import Preparation, block_size_for
 from orbistem.pipeline.record import describe_basis, describe_run
 from orbistem.pipeline.reduction import STORE_NAME
 from orbistem.pipeline.scan_frame import find_scan_frame
 from orbistem.pipeline.site_order import with_allowed_order
+from orbistem.pipeline.threads import blas_of_one_thread, default_runner
 from orbistem.pipeline.workplace import open_workplace
 from orbistem.plan import Plan
 from orbistem.prepare.centre import CentreFit

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import tempfile
 import time
 from collections.abc import Iterator
@@ -41,6 +40,7 @@ from orbistem.pipeline.record import (
 from orbistem.pipeline.reduction import STORE_NAME, Reduced, reduce, resume_reduced, save_reduced
 from orbistem.pipeline.scan_frame import find_scan_frame
 from orbistem.pipeline.site_order import with_allowed_order
+from orbistem.pipeline.threads import blas_of_one_thread, default_runner
 from orbistem.pipeline.training import NOTHING_TRAINED, Training, describe_training, train_model
 from orbistem.pipeline.vacuum import vacuum_harmonics
 from orbistem.pipeline.verdicts import judge
@@ -49,15 +49,13 @@ from orbistem.progress import Progress, Silent
 from orbistem.report import write_report
 from orbistem.result import Result
 from orbistem.scan import Scan
-from orbistem.stream import Inline, Runner, Threads
+from orbistem.stream import Runner
 from orbistem.symmetry.alike import group_alike
 
 if TYPE_CHECKING:
     import xarray as xr
 
 __all__ = [
-    "blas_of_one_thread",
-    "default_runner",
     "finish_run",
     "fit",
     "input_checksum",
@@ -127,12 +125,6 @@ def fit(
     ) as place:
         result = _fit(scan, config, place, checksum=checksum, runner=runner, progress=progress)
     return replace(result, directory=final)
-
-
-def default_runner(config: FitConfig) -> Runner:
-    """Threads of this machine, as many as there are cores where the user does not say."""
-    threads = config.compute.threads or _cores()
-    return Threads(threads) if threads > 1 else Inline()
 
 
 def input_checksum(scan: Scan) -> str:
@@ -336,15 +328,6 @@ def _comparison(
     )
 
 
-@contextmanager
-def blas_of_one_thread() -> Iterator[None]:
-    """Blocks are worked on side by side; threads inside each small matrix product would only wait."""
-    from threadpoolctl import threadpool_limits
-
-    with threadpool_limits(limits=1, user_api="blas"):
-        yield
-
-
 def write_datasets(directory: Path, maps: xr.Dataset, examples: xr.Dataset) -> None:
     """Write ``maps.nc`` and ``examples.nc``."""
     for name, dataset in (("maps.nc", maps), ("examples.nc", examples)):
@@ -408,9 +391,3 @@ def _in_place(folder: Path) -> Iterator[Workplace]:
     state = folder / "unfinished"
     state.mkdir()
     yield Workplace(directory=folder, state=state, identity=Identity(checksum="", fingerprint=""))
-
-
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

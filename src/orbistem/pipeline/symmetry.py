@@ -16,20 +16,14 @@ from orbistem.io import open_scan
 from orbistem.pipeline.broken import Comparison, asked_reference
 from orbistem.pipeline.descriptors import describe_symmetry, symmetry_words
 from orbistem.pipeline.examples import build_examples
-from orbistem.pipeline.fit import (
-    Stopwatch,
-    blas_of_one_thread,
-    default_runner,
-    finish_run,
-    input_checksum,
-    write_datasets,
-)
+from orbistem.pipeline.fit import Stopwatch, finish_run, input_checksum, write_datasets
 from orbistem.pipeline.maps import build_maps
 from orbistem.pipeline.places import asked_places, with_pictures
 from orbistem.pipeline.preparation import block_size_for, prepare
 from orbistem.pipeline.record import describe_basis, describe_run, replayable
 from orbistem.pipeline.reduction import STORE_NAME, reduce
 from orbistem.pipeline.scan_frame import find_scan_frame
+from orbistem.pipeline.threads import blas_of_one_thread, default_runner
 from orbistem.pipeline.vacuum import vacuum_harmonics
 from orbistem.pipeline.verdicts import judge
 from orbistem.pipeline.workplace import open_workplace
