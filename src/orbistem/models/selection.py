@@ -4,8 +4,8 @@ Each candidate is fitted as any fit is, on the same patterns, and judged by the 
 patterns after refinement. One with more freedom (mirror images are the same site; a further latent) is taken
 only where its evidence is higher by more than one standard error of the mean difference. First the group,
 with the given or usual number of latents: turns by any angle, mirror images, turns by 60° or 90° only (a
-crystal of one orientation), and where that is better, fewer turns, and mirror images again; then one latent
-more at a time, as long as all are in use; where none is added, one less at a time, as long as none is missed.
+crystal of one orientation), and where that is better, mirror images again; then one latent more at a time, as
+long as all are in use; where none is added, one less at a time, as long as none is missed; then fewer turns.
 Where a candidate is trained once, the chosen one is trained again, from other starts.
 """
 
@@ -69,17 +69,22 @@ def fit_selected(
 
     words: list[str] = []
     best = attempt("SO2" if group == AUTO else group, n or USUAL_LATENTS)
+    lattice = (
+        group == AUTO and options.angle_zero == "free" and not options.net.mirrored
+    )  # both need any turn
     if group == AUTO:
         other = attempt("O2", n or USUAL_LATENTS)
         best = _compare(best, other, "taking mirror images for the same site", words)
-        if options.angle_zero == "free" and not options.net.mirrored:  # both need any turn
-            best = _few_turns(best, attempt, n or USUAL_LATENTS, words)
-            best = _mirrors_too(best, attempt, n or USUAL_LATENTS, words)
+    if lattice:
+        best = _few_turns(best, attempt, n or USUAL_LATENTS, words)
+        best = _mirrors_too(best, attempt, n or USUAL_LATENTS, words)
     if not n:
         usual = best
         best = _other_latents(usual, attempt, words, step=1)
         if best is usual:
             best = _other_latents(usual, attempt, words, step=-1)
+    if lattice:
+        best = _fewer_turns(best, attempt, words)
     model = best.fitted.model
     long = [one for one in best.fitted.report.restarts if one.steps == options.train.steps]
     if len(long) == 1 and not options.restarts:
@@ -100,19 +105,24 @@ def _few_turns(
 ) -> _Tried:
     """A crystal of one orientation is turned by the angles of its lattice only; then angles are absolute."""
     kind = "D" if Group.from_name(any_turn.fitted.model.group).mirrors else "C"
-
-    def against(best: _Tried, order: int) -> _Tried:
-        other = attempt(f"{kind}{order}", latent_dim)
-        return _compare(best, other, f"turns by multiples of {360 // order}° only", words)
-
     best = any_turn
-    for order, fewer in FEWER_TURNS.items():
-        lattice = against(best, order)
-        if lattice is not best:
-            best = lattice
-            for less in fewer:
-                best = against(best, less)
+    for order in FEWER_TURNS:
+        best = _compare(best, attempt(f"{kind}{order}", latent_dim), _turns_only(order), words)
     return best
+
+
+def _fewer_turns(best: _Tried, attempt: Callable[[str, int], _Tried], words: list[str]) -> _Tried:
+    """Of the lattice's turns those that the crystal has: asked last, since among poor fits the start decides."""
+    model = best.fitted.model
+    group = Group.from_name(model.group)
+    for order in FEWER_TURNS.get(group.order or 0, ()):
+        other = attempt(f"{'D' if group.mirrors else 'C'}{order}", model.latent_dim)
+        best = _compare(best, other, _turns_only(order), words)
+    return best
+
+
+def _turns_only(order: int) -> str:
+    return f"turns by multiples of {360 // order}° only"
 
 
 def _mirrors_too(
