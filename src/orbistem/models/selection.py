@@ -112,7 +112,7 @@ def _few_turns(
 
 
 def _fewer_turns(best: _Tried, attempt: Callable[[str, int], _Tried], words: list[str]) -> _Tried:
-    """Those turns of the lattice that the crystal has; asked last, since among poor fits the start decides."""
+    """Those turns of the lattice that the crystal has; asked last: among poor fits the start decides."""
     model = best.fitted.model
     group = Group.from_name(model.group)
     for order in FEWER_TURNS.get(group.order or 0, ()):
