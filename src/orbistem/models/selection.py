@@ -69,9 +69,8 @@ def fit_selected(
 
     words: list[str] = []
     best = attempt("SO2" if group == AUTO else group, n or USUAL_LATENTS)
-    lattice = (
-        group == AUTO and options.angle_zero == "free" and not options.net.mirrored
-    )  # both need any turn
+    needs_any_turn = options.angle_zero == "polar" or options.net.mirrored
+    lattice = group == AUTO and not needs_any_turn
     if group == AUTO:
         other = attempt("O2", n or USUAL_LATENTS)
         best = _compare(best, other, "taking mirror images for the same site", words)
