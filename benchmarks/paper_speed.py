@@ -69,6 +69,7 @@ def ours(folder: Path) -> dict[str, float]:
     from orbistem.progress import Silent
 
     options = OrbitVAEOptions(
+        group="SO2",  # turns only, as the peer
         train=TrainOptions(steps=STEPS),
         scout_steps=SCOUT_STEPS,
         background="mean",
