@@ -5,7 +5,7 @@ patterns after refinement. One with more freedom (mirror images are the same sit
 only where its evidence is higher by more than one standard error of the mean difference. First the group,
 with the given or usual number of latents: turns by any angle, mirror images, turns by 60° or 90° only (a
 crystal of one orientation), and where that is better, mirror images again; then one latent more at a time, as
-long as all are in use; where none is added, one less at a time, as long as none is missed; then fewer turns.
+long as all are in use; where none is added, one less at a time, as long as none is missed.
 Where a candidate is trained once, the chosen one is trained again, from other starts.
 """
 
@@ -28,8 +28,8 @@ __all__ = ["USUAL_LATENTS", "Fit", "better_by", "fit_selected"]
 USUAL_LATENTS, MOST_LATENTS = 3, 5
 CHOSEN = 3
 """Long trainings of what was chosen, where one each was enough to choose; the best one is kept."""
-FEWER_TURNS = {6: (3, 2), 4: (2,)}
-"""Turns of a lattice, and fewer that are tried where these are better than any turn."""
+LATTICE_TURNS = (6, 4)
+"""Turns of a lattice. They hold those of its subgroups; among them the luck of single trainings decided."""
 
 
 class Fit(Protocol):
@@ -82,8 +82,6 @@ def fit_selected(
         best = _other_latents(usual, attempt, words, step=1)
         if best is usual:
             best = _other_latents(usual, attempt, words, step=-1)
-    if lattice:
-        best = _fewer_turns(best, attempt, words)
     model = best.fitted.model
     long = [one for one in best.fitted.report.restarts if one.steps == options.train.steps]
     if len(long) == 1 and not options.restarts:
@@ -105,23 +103,10 @@ def _few_turns(
     """A crystal of one orientation is turned by the angles of its lattice only; then angles are absolute."""
     kind = "D" if Group.from_name(any_turn.fitted.model.group).mirrors else "C"
     best = any_turn
-    for order in FEWER_TURNS:
-        best = _compare(best, attempt(f"{kind}{order}", latent_dim), _turns_only(order), words)
+    for order in LATTICE_TURNS:
+        other = attempt(f"{kind}{order}", latent_dim)
+        best = _compare(best, other, f"turns by multiples of {360 // order}° only", words)
     return best
-
-
-def _fewer_turns(best: _Tried, attempt: Callable[[str, int], _Tried], words: list[str]) -> _Tried:
-    """Those turns of the lattice that the crystal has; asked last: among poor fits the start decides."""
-    model = best.fitted.model
-    group = Group.from_name(model.group)
-    for order in FEWER_TURNS.get(group.order or 0, ()):
-        other = attempt(f"{'D' if group.mirrors else 'C'}{order}", model.latent_dim)
-        best = _compare(best, other, _turns_only(order), words)
-    return best
-
-
-def _turns_only(order: int) -> str:
-    return f"turns by multiples of {360 // order}° only"
 
 
 def _mirrors_too(
