@@ -10,6 +10,8 @@ import pytest
 
 from orbistem.errors import OptionError
 from orbistem.models.checkpoint import load_state, save_state
+from orbistem.models.fitting import SCOUT_ROUNDS
+from orbistem.models.orbit import OrbitVAEOptions
 from orbistem.models.train import Loop, TrainOptions, begin, train
 
 OPTIONS = TrainOptions(steps=120, batch=16, rounds=6, learning_rate=3e-2)
@@ -72,6 +74,22 @@ def test_it_learns(data):
     assert found.heldout > -0.05
     assert found.params["slope"] == pytest.approx(2, abs=0.2)  # the average lags behind
     assert found.curve_step == (20, 40, 60, 80, 100, 120)
+
+
+def test_short_and_long_trainings_of_a_fit_share_what_is_compiled(data):
+    traced = []
+
+    class Counted(Line):
+        def loss(self, params, extra, batch, kl_weight, key):
+            traced.append(kl_weight)
+            return super().loss(params, extra, batch, kl_weight, key)
+
+    usual = OrbitVAEOptions()
+    scout = replace(usual.train, steps=usual.scout_steps, rounds=SCOUT_ROUNDS)
+    shared = loop(Counted(), usual.train.averaging)
+    for options in (scout, usual.train):
+        run(data, start(), shared=shared, options=options, enough=lambda: True)
+    assert len(traced) == 1
 
 
 def test_equal_seeds_give_equal_parameters_and_others_do_not(data):
