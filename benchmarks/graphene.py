@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 from machine import describe
+from model_options import add_model_options, model_options
 from requirements_table import Sense, Table
 from simulated import CELL, DETECTOR_PX, ROTATION_ORDER, as_scan, clean_patterns, draw_counts, n_draws
 
@@ -35,8 +36,7 @@ from orbistem.metrics import (
     oracle_linear,
     repeat_error,
 )
-from orbistem.models.orbit import AUTO, USUAL, OrbitVAEOptions
-from orbistem.models.orbit_vae import OrbitOptions
+from orbistem.models.orbit import AUTO, OrbitVAEOptions
 from orbistem.plan import Plan
 from orbistem.simulate import SymmetryPairs, primitive_cell_pairs
 
@@ -245,19 +245,13 @@ def main() -> int:
         help="electrons per pattern, several with commas",
     )
     parser.add_argument("--seeds", type=lambda text: tuple(int(part) for part in text.split(",")))
-    parser.add_argument("--group", default=USUAL, help="what makes patterns the same site")
-    parser.add_argument(
-        "--latents",
-        type=lambda text: 0 if text == AUTO else int(text),
-        default=OrbitOptions().latent_dim,
-        help="their number, or auto: held-out evidence decides",
-    )
+    add_model_options(parser)
     parser.add_argument("--keep", type=Path, help="folder where noise-free patterns are kept")
     given = parser.parse_args()
     print(describe())
     clean = clean_patterns(given.structure, given.keep)
     table = Table()
-    options = OrbitVAEOptions(group=given.group, net=OrbitOptions(latent_dim=given.latents))
+    options = model_options(given)
     for dose in given.dose:
         for seed in given.seeds or SEEDS.get(dose, (0,)):
             run(given.structure, clean, dose, seed, table, options)

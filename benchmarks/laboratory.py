@@ -29,13 +29,13 @@ from pathlib import Path
 
 from laboratory_rows import MEASURED, ORACLE, OURS, Row, Rows, how_made, judged_methods
 from machine import load_average, numpy_gemm
+from model_options import add_model_options, model_options
 from peers import peer_row
 from requirements_table import Table
 
 import orbistem
 from orbistem.config import FitConfig, PrepareOptions
-from orbistem.models.orbit import AUTO, USUAL, OrbitVAEOptions
-from orbistem.models.orbit_vae import OrbitOptions
+from orbistem.models.orbit import AUTO, OrbitVAEOptions
 from orbistem.pipeline.compare import CompareOptions, all_names, compare
 from orbistem.pipeline.comparison_case import make_case
 from orbistem.pipeline.scoring import Scores
@@ -127,9 +127,9 @@ def fill(
 
 def differences(model: OrbitVAEOptions) -> tuple[str, ...]:
     """What is not as by default, in words."""
-    n = model.net.latent_dim
-    group = () if model.group == OrbitVAEOptions().group else (model.group,)
-    return group if n == OrbitOptions().latent_dim else (*group, f"{n or AUTO} latents")
+    n, usual = model.net.latent_dim, OrbitVAEOptions()
+    group = () if model.group == usual.group else (model.group,)
+    return group if n == usual.net.latent_dim else (*group, f"{n or AUTO} latents")
 
 
 def fill_peers(
@@ -191,13 +191,7 @@ def main() -> int:
     parser.add_argument("--doses", default="1e3,1e4,1e5,1e6,1e7", help="electrons per pattern")
     parser.add_argument("--methods", default="", help="some methods only")
     parser.add_argument("--draws", type=int, help="fitted together (default: 4 below 1e6 electrons, else 1)")
-    parser.add_argument("--group", default=USUAL, help="a row of OrbitVAE with this group too")
-    parser.add_argument(
-        "--latents",
-        type=lambda text: 0 if text == AUTO else int(text),
-        default=OrbitOptions().latent_dim,
-        help="a row of OrbitVAE with this number of latents too; auto: held-out evidence decides",
-    )
+    add_model_options(parser)
     parser.add_argument("--quick", action="store_true", help="methods without training, ours, the oracle")
     parser.add_argument("--again", default="", help="methods whose rows are made again")
     parser.add_argument("--table", action="store_true", help="measure nothing: table, figure, verdict")
@@ -212,7 +206,7 @@ def main() -> int:
         methods=QUICK if given.quick else tuple(name for name in given.methods.split(",") if name),
         seconds=given.seconds,
     )
-    other = OrbitVAEOptions(group=given.group, net=OrbitOptions(latent_dim=given.latents))
+    other = model_options(given)
     doses = tuple(float(dose) for dose in given.doses.split(","))
     scans = tuple(one for one in given.scans.split(",") if one)
     again = set(given.again.split(","))

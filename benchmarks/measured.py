@@ -1,6 +1,7 @@
 """Fit the measured data sets with default settings and compare with what is known about them.
 
     python benchmarks/measured.py [DATA] [--only siemens|srtio3|cryo] [--seeds 0,1,2] [--group O2]
+                                  [--latents N|auto]
 
 DATA is the folder with the data sets; by default $ORBISTEM_TEST_DATA, else ../shared/data beside the
 repository. Exit status 1 where a figure falls short, 2 where the data are not there.
@@ -18,12 +19,12 @@ from pathlib import Path
 
 import numpy as np
 from machine import describe
+from model_options import add_model_options, model_options
 from requirements_table import Table
 
 import orbistem
 from orbistem.config import FitConfig, PrepareOptions
 from orbistem.metrics import angle_error, fold_error, resultant, ring_contrast, winding_number
-from orbistem.models.orbit import USUAL, OrbitVAEOptions
 from orbistem.result import Result
 
 SIEMENS = "siemens-star/siemens-star.h5"
@@ -155,9 +156,9 @@ def main() -> int:
     parser.add_argument(
         "--seeds", type=integers, default=(0, 1, 2), help="seeds of the star; the others take the first"
     )
-    parser.add_argument("--group", default=USUAL, help="what makes patterns the same site")
+    add_model_options(parser)
     given = parser.parse_args()
-    model = OrbitVAEOptions(group=given.group)
+    model = model_options(given)
     configs = tuple(FitConfig(seed=seed, model=model) for seed in given.seeds)
     folder = data_folder(given.data)
     chosen = [given.only] if given.only else list(DATA_SETS)
