@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from orbistem.models.angle import Orders, best_angle, correlation, overlap, turn_overlap, waves
+from orbistem.models.angle import Orders, best_angle, correlation, overlap, turn_overlap
 from orbistem.models.angle_order import orders_of_patterns
 from orbistem.models.angle_summary import (
     INFER_ANGLES,
@@ -26,13 +26,12 @@ from orbistem.models.angle_zero import AngleZero, direction_sd, polar_azimuth
 from orbistem.models.empirical import Prior
 from orbistem.models.hands import USUAL_DOUBT, hand_in_doubt
 from orbistem.models.orbit_vae import OrbitNet, centred, encode_raw
-from orbistem.models.refine import Refined, refine, sample_posterior
+from orbistem.models.refine import Posterior, sample_posterior
+from orbistem.models.starts import Start, best_templates, find_start, viewed
 from orbistem.models.turns import Turns, mirror_pairs
 
 logger = logging.getLogger(__name__)
 
-MATCH_ANGLES = 72
-LIBRARY_STARTS = 3
 MIN_BATCH = 8
 
 
@@ -62,7 +61,6 @@ def encode_batch(net: OrbitNet, a: Array, *, n_angles: int = INFER_ANGLES) -> Ar
     return encode_raw(net, centred(net, a), n_angles=n_angles)[0]
 
 
-@eqx.filter_jit
 def infer_batch(
     net: OrbitNet,
     a: Array,
@@ -79,8 +77,7 @@ def infer_batch(
 ) -> Inferred:
     """Full inference for one batch.
 
-    Several starts are refined, the encoder's z and those entries of the library whose templates fit best;
-    the one with the lowest misfit goes on.
+    Its three parts are compiled apart: the first and the last are the same with a prior and without.
 
     Parameters
     ----------
@@ -95,29 +92,57 @@ def infer_batch(
     hand_doubt
         Share of the template by which the hands of a site may differ that has none, see `hands`.
     """
-    a = centred(net, a)
-    turns = net.turns
-    mean, _ = encode_raw(net, a, n_angles=INFER_ANGLES)
-    refined, mirrored = _best_start(net, a, mean, model_error, library, orders, steps=steps)
-    a = _viewed(a, mirrored, orders, turns)
+    start = find_start(net, a, model_error, library, orders, steps=steps)
+    posterior = _sampled(net, start, model_error, orders, key, n_samples=n_samples, prior=prior, zero=zero)
+    return _summarised(net, start, posterior, model_error, orders, zero=zero, hand_doubt=hand_doubt)
+
+
+@eqx.filter_jit
+def _sampled(
+    net: OrbitNet,
+    start: Start,
+    model_error: Array,
+    orders: Orders,
+    key: Array,
+    *,
+    n_samples: int,
+    prior: Prior | None,
+    zero: AngleZero | None,
+) -> Posterior:
+    """Posterior around the refined points, and at the prior's nodes that fit best."""
     likely = None
     if prior is not None:
-        likely, _ = _best_templates(net, a, model_error, prior.nodes, orders, n_starts=prior.likely)
-    posterior = sample_posterior(
+        likely, _ = best_templates(net, start.view, model_error, prior.nodes, orders, n_starts=prior.likely)
+    return sample_posterior(
         net.decoder,
-        a,
-        refined,
+        start.view,
+        start.refined,
         model_error,
         orders,
         counting=net.counting,
         n_samples=n_samples,
         n_angles=INFER_ANGLES,
         key=key,
-        turns=turns,
+        turns=net.turns,
         prior=prior,
         likely=likely,
         zero=zero,
     )
+
+
+@eqx.filter_jit
+def _summarised(
+    net: OrbitNet,
+    start: Start,
+    posterior: Posterior,
+    model_error: Array,
+    orders: Orders,
+    *,
+    zero: AngleZero | None,
+    hand_doubt: float | Array,
+) -> Inferred:
+    """Angle, its order, and which hand, from the posterior."""
+    turns, (a, refined, mirrored) = net.turns, start
     natural = net.decoder(refined.z)
     template = net.counting.mean(natural)
     plain = overlap(a, template, orders)
@@ -125,33 +150,33 @@ def infer_batch(
     misfit = plain.total - 2 * jnp.sum(turned.re, axis=-1)
     covariance = jnp.linalg.inv(refined.curvature)
     narrow_sd = jnp.sqrt(jnp.maximum(covariance[:, -1, -1], 0.0))
-    start, field, odds = refined.angle, posterior.angle_field, posterior.hand_odds
+    best, field, odds = refined.angle, posterior.angle_field, posterior.hand_odds
     direction = posterior.direction
     pattern = posterior.pattern
     scaled = template * jax.lax.rsqrt(1 + model_error)[None, :, None]
-    unlike, hands_apart = jnp.zeros_like(start), jnp.zeros_like(start)
+    unlike, hands_apart = jnp.zeros_like(best), jnp.zeros_like(best)
     if turns.mirrors:
         unlike = _unlike_its_mirror_image(scaled, orders, turns)
         doubt = hand_in_doubt(scaled, hand_doubt)
         other = jnp.where(jnp.abs(odds) < doubt, mirrored, odds < 0)  # in doubt as the template
-        ends = _peak(field, start), _peak(posterior.other_field, posterior.other_angle)
+        ends = _peak(field, best), _peak(posterior.other_field, posterior.other_angle)
         hands_apart = ends[0] + ends[1] - turns.mirror_rad
-        start = jnp.where(other, posterior.other_angle, start)
+        best = jnp.where(other, posterior.other_angle, best)
         field = jnp.where(other[:, None], posterior.other_field, field)
         direction = jnp.where(other[:, None], posterior.other_direction, direction)
-        pattern = _viewed(pattern, mirrored, orders, turns)
+        pattern = viewed(pattern, mirrored, orders, turns)
     own = orders_of_patterns(
         a, natural, refined.angle, model_error, net.decoder.scale**2, orders, counting=net.counting
     )
     if turns.free:
         with_itself = overlap(scaled, scaled, orders)
         symmetric = orders_held(correlation(with_itself, orders, INFER_ANGLES), slack=TEMPLATE_SLACK)
-        angle, sd, order = angle_summary(field, start, narrow_sd, symmetric, own)
+        angle, sd, order = angle_summary(field, best, narrow_sd, symmetric, own)
         if zero is not None:
             sd = direction_sd(direction, _azimuth_slope(net, refined.z, zero), covariance)
             order = jnp.where(sd < UNKNOWN_SD, order, 0)
     else:
-        angle, sd, order = turn_summary(field, start, own)
+        angle, sd, order = turn_summary(field, best, own)
     handedness = jnp.ones_like(angle)
     if turns.mirrors:
         as_image = mirrored ^ other
@@ -199,107 +224,6 @@ def _unlike_its_mirror_image(template: Array, orders: Orders, turns: Turns) -> A
     angle = best_angle(inner, orders, n_angles=turns.count(INFER_ANGLES), free=turns.free)
     alike = jnp.sum(turn_overlap(inner, angle, orders).re, axis=-1)
     return jnp.maximum(jnp.sum(template**2, axis=(-2, -1)) - alike, 0.0)
-
-
-def _best_start(
-    net: OrbitNet, a: Array, mean: Array, model_error: Array, library: Array, orders: Orders, *, steps: int
-) -> tuple[Refined, Array]:
-    """Refine from the encoder's z and from the best templates of the library; keep the best end.
-
-    Second is whether the mirror image of a pattern was refined in its place, (n,).
-    """
-    from_library, seen_mirrored = _best_templates(net, a, model_error, library, orders)
-    starts = jnp.concatenate([mean[None], from_library])
-    n_starts, n, d = starts.shape
-    repeated = jnp.broadcast_to(a[None], (n_starts, *a.shape)).reshape(n_starts * n, *a.shape[1:])
-    turns = net.turns
-    mirrored = jnp.zeros(n_starts * n, bool)
-    if turns.mirrors:
-        first = _better_mirrored(net, a, mean, model_error, orders)
-        mirrored = jnp.concatenate([first[None], seen_mirrored]).reshape(-1)
-        repeated = _viewed(repeated, mirrored, orders, turns)
-    ends = refine(
-        net.decoder,
-        repeated,
-        starts.reshape(n_starts * n, d),
-        model_error,
-        orders,
-        counting=net.counting,
-        steps=steps,
-        n_angles=INFER_ANGLES,
-        turns=turns,
-    )
-    cost = _joint(net, repeated, ends, model_error, orders).reshape(n_starts, n)
-    row = jnp.argmin(cost, axis=0) * n + jnp.arange(n)
-    return Refined(ends.z[row], ends.angle[row], ends.curvature[row]), mirrored[row]
-
-
-def _viewed(a: Array, mirrored: Array, orders: Orders, turns: Turns) -> Array:
-    """Patterns, or their mirror images where `mirrored`."""
-    if not turns.mirrors:
-        return a
-    return jnp.where(mirrored[:, None, None], mirror_pairs(a, orders, turns), a)
-
-
-def _better_mirrored(net: OrbitNet, a: Array, z: Array, model_error: Array, orders: Orders) -> Array:
-    """Whether the mirror images fit the templates of z better, (n,)."""
-    precision = jax.lax.rsqrt(1 + model_error)[None, :, None]
-    template = net.decoder(z) * precision
-    n_angles = net.turns.count(MATCH_ANGLES)
-    both = [
-        jnp.max(correlation(overlap(view * precision, template, orders), orders, n_angles), axis=-1)
-        for view in (a, mirror_pairs(a, orders, net.turns))
-    ]
-    return both[1] > both[0]
-
-
-def _joint(net: OrbitNet, a: Array, refined: Refined, model_error: Array, orders: Orders) -> Array:
-    precision = jax.lax.rsqrt(1 + model_error)[None, :, None]
-    template = net.decoder(refined.z)
-    inner = overlap(a * precision, template * precision, orders, excess=net.counting.excess(template))
-    turned = turn_overlap(inner, refined.angle, orders)
-    return inner.total / 2 - jnp.sum(turned.re, axis=-1) + jnp.sum(refined.z**2, axis=-1) / 2
-
-
-def _best_templates(
-    net: OrbitNet,
-    a: Array,
-    model_error: Array,
-    library: Array,
-    orders: Orders,
-    *,
-    n_starts: int = LIBRARY_STARTS,
-) -> tuple[Array, Array]:
-    """Z of the library entries that fit best at their best angles, (start, n, d); where as mirror image."""
-    precision = jax.lax.rsqrt(1 + model_error)[None, :, None]
-    natural = net.decoder(library)
-    templates = natural * precision
-    scaled = a * precision
-    size = jnp.sum(templates**2, axis=(-2, -1)) / 2 + net.counting.excess(natural)
-    turns = net.turns
-    grid = jnp.asarray(waves(orders, turns.count(MATCH_ANGLES)))
-    member = jnp.asarray(orders.member)
-
-    def fit_of(scaled: Array) -> Array:
-        def one(entry: tuple[Array, Array, Array]) -> Array:
-            template, weight, z = entry
-            real, imaginary = template[None, :, 0], template[None, :, 1]
-            re = (scaled[..., 0] * real + scaled[..., 1] * imaginary) @ member
-            im = (scaled[..., 1] * real - scaled[..., 0] * imaginary) @ member
-            best = jnp.max(jnp.concatenate([re, im], axis=-1) @ grid, axis=-1)
-            return best - weight - jnp.sum(z**2) / 2
-
-        fit: Array = jax.lax.map(one, (templates, size, library))
-        return fit
-
-    fit = fit_of(scaled)
-    n_starts = min(n_starts, library.shape[0])
-    if not turns.mirrors:
-        best = jax.lax.top_k(fit.T, n_starts)[1].T
-        return library[best], jnp.zeros(best.shape, bool)
-    fit = jnp.concatenate([fit, fit_of(mirror_pairs(scaled, orders, turns))])
-    best = jax.lax.top_k(fit.T, n_starts)[1].T
-    return library[best % library.shape[0]], best >= library.shape[0]
 
 
 def infer_all(
