@@ -143,26 +143,31 @@ def turn_summary(field: Array, start: Array, of_pattern: Array | None = None) ->
     return angle, jnp.minimum(jnp.sqrt(square), UNKNOWN_SD), order
 
 
-def hand_summary(odds: Array, unlike: Array, doubt: Array | float = 0.0) -> Array:
+def hand_summary(odds: Array, here: Array, unlike: Array, doubt: Array | float = 0.0) -> Array:
     """Probability of one hand minus that of the other, for sites that may have none, (n,) in (-1, 1).
 
     Parameters
     ----------
     odds
-        Log odds L of the two hands, were the template's asymmetry certain, (n,).
+        Log odds L of the two hands over all templates, were a template's asymmetry certain, (n,).
+    here
+        Log odds L₀ of the two hands of the best template alone, (n,): the mirror image of a pattern may be
+        the template of other latents, which makes L less.
     unlike
-        Half the squared distance D of the template from its own mirror image, in noise units (n,).
+        Half the squared distance D of the best template from its own mirror image, in noise units (n,).
     doubt
         Log odds S that a decoder's error makes on a mirror line (`hands.hand_in_doubt`), (n,).
 
     Notes
     -----
     A template is never quite symmetric, so a site on a mirror line seems to have a hand by chance. A third
-    template stands midway, that of a site without a hand: it fits worse than the hands by D/4 - L/2 and
-    D/4 + L/2. With the odds 1 : 1 of a hand beforehand, sinh(L/2) / (cosh(L/2) + exp(D/4)), and no less than
-    S/2 in the place of D/4.
+    template stands midway, that of a site without a hand: it fits worse than the hands of the best template
+    by D/4 - L₀/2 and D/4 + L₀/2. With y = D/4 + (|L| - |L₀|)/2 and the odds 1 : 1 of a hand beforehand,
+    sinh(L/2) / (cosh(L/2) + exp(y)), and y no less than S/2.
     """
-    x, y = odds / 2, jnp.maximum(unlike / 4, doubt / 2)
+    x = odds / 2
+    midway = unlike / 4 + (jnp.abs(odds) - jnp.abs(here)) / 2
+    y = jnp.maximum(midway, doubt / 2)
     top = jnp.maximum(jnp.abs(x), y)
     forth, back, none = jnp.exp(x - top), jnp.exp(-x - top), jnp.exp(y - top)
     return (forth - back) / (forth + back + 2 * none)

@@ -153,7 +153,8 @@ def _summarised(
     best, field, odds = refined.angle, posterior.angle_field, posterior.hand_odds
     direction = posterior.direction
     pattern = posterior.pattern
-    scaled = template * jax.lax.rsqrt(1 + model_error)[None, :, None]
+    precision = jax.lax.rsqrt(1 + model_error)[None, :, None]
+    scaled = template * precision
     unlike, hands_apart = jnp.zeros_like(best), jnp.zeros_like(best)
     if turns.mirrors:
         unlike = _unlike_its_mirror_image(scaled, orders, turns)
@@ -181,7 +182,8 @@ def _summarised(
     if turns.mirrors:
         as_image = mirrored ^ other
         angle = jnp.where(as_image, turns.mirror_rad - angle, angle)
-        hand = hand_summary(odds, unlike, doubt)
+        here = _fit_as_seen(start, scaled, precision, orders, turns)
+        hand = hand_summary(odds, here, unlike, doubt)
         hand = jnp.where(mirrored, -1.0, 1.0) * hand
         handedness = jnp.where(as_image, hand, jnp.maximum(hand, 0.0))
     return Inferred(
@@ -224,6 +226,15 @@ def _unlike_its_mirror_image(template: Array, orders: Orders, turns: Turns) -> A
     angle = best_angle(inner, orders, n_angles=turns.count(INFER_ANGLES), free=turns.free)
     alike = jnp.sum(turn_overlap(inner, angle, orders).re, axis=-1)
     return jnp.maximum(jnp.sum(template**2, axis=(-2, -1)) - alike, 0.0)
+
+
+def _fit_as_seen(start: Start, template: Array, precision: Array, orders: Orders, turns: Turns) -> Array:
+    """Log odds (n,) of the refined views against their mirror images, by scaled templates (n, k, 2) alone."""
+    view = start.view * precision
+    seen = turn_overlap(overlap(view, template, orders), start.refined.angle, orders)
+    inner = overlap(mirror_pairs(view, orders, turns), template, orders)
+    angle = best_angle(inner, orders, n_angles=turns.count(INFER_ANGLES), free=turns.free)
+    return jnp.sum(seen.re - turn_overlap(inner, angle, orders).re, axis=-1)
 
 
 def infer_all(
