@@ -55,3 +55,19 @@ def test_broad_posteriors_get_more_nodes() -> None:
 
 def test_few_nodes_keep_the_standard_normal() -> None:
     assert around(nodes(7), np.eye(2), ACTIVITY) is None
+
+
+def width(prior) -> float:
+    return float(np.linalg.det(np.asarray(prior.precision)) ** -0.25)
+
+
+def test_sites_that_repeat_make_the_density_narrow_and_a_stranger_does_not_widen_it(rng) -> None:
+    """Four noisy copies of each of 50 sites, tens of sd apart: as wide as copies differ, not as sites do."""
+    sites = 20 * rng.normal(size=(50, 2))
+    copies = (np.repeat(sites, 4, axis=0) + rng.normal(size=(200, 2))) / 20
+    matrix = 20 * np.eye(2)
+    alone, repeated = around(copies[::4], matrix, ACTIVITY), around(copies, matrix, ACTIVITY)
+    with_stranger = around(np.concatenate([copies, [[5.0, 0.0]]]), matrix, ACTIVITY)
+    assert width(alone) * 20 > 3
+    assert width(repeated) * 20 < 1.5
+    assert width(with_stranger) == pytest.approx(width(repeated), rel=0.12)
