@@ -134,6 +134,16 @@ def test_a_crystal_of_one_orientation_has_the_turns_of_its_lattice(fits, evidenc
     assert [one[0] for one in tried[2:]] == tried_out
 
 
+@pytest.mark.parametrize(("fewer", "chosen_one"), [(3.5, ("D6", 2)), (2.5, ("C6", 3))])
+def test_mirror_images_are_asked_about_with_a_latent_less_too(fits, fewer, chosen_one):
+    """Graphene at 10⁵, seed 1: D6 with three latents loses to C6 by luck, with two it wins."""
+    fit, tried = fits({("C6", 3): 3.0, ("D6", 3): 2.0, ("D6", 2): fewer, ("C6", 2): 0.0})
+    model, report = chosen(fit, "auto", 0)
+    assert (model.group, model.latent_dim) == chosen_one
+    assert len({one[:2] for one in tried}) == len(tried)  # none twice
+    assert any("site and 2 latents against without" in one for one in report.words)
+
+
 @pytest.mark.parametrize(("long", "asked"), [(1, [0, 0, 0, 3]), (2, [0, 0, 0])])
 def test_what_was_chosen_is_trained_again_where_one_training_chose_it(fits, long, asked, tmp_path):
     one = Restart(

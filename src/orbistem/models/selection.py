@@ -4,8 +4,9 @@ Each candidate is fitted as any fit is, on the same patterns, and judged by the 
 patterns after refinement. One with more freedom (mirror images are the same site; a further latent) is taken
 only where its evidence is higher by more than one standard error of the mean difference. First the group,
 with the given or usual number of latents: turns by any angle, mirror images, turns by 60° or 90° only (a
-crystal of one orientation), and where that is better, mirror images again; then one latent more at a time, as
-long as all are in use; where none is added, one less at a time, as long as none is missed.
+crystal of one orientation), and where that is better, mirror images again (with an open number also with one
+latent less, since the hand takes the place of a sign); then one latent more at a time, as long as all are in
+use; where none is added, one less at a time, as long as none is missed.
 Where a candidate is trained once, the chosen one is trained again, from other starts.
 """
 
@@ -55,7 +56,15 @@ def fit_selected(
         only = fit(options=options, checkpoint=checkpoint)
         return only.model, only.report
 
+    known: dict[tuple[str, int, int], _Tried] = {}
+
     def attempt(group: str, latent_dim: int, *, restarts: int = options.restarts) -> _Tried:
+        key = (group, latent_dim, restarts)
+        if key not in known:
+            known[key] = fitted_anew(group, latent_dim, restarts)
+        return known[key]
+
+    def fitted_anew(group: str, latent_dim: int, restarts: int) -> _Tried:
         chosen = replace(
             options,
             group=USUAL if group == USUAL else Group.from_name(group).name,
@@ -76,7 +85,7 @@ def fit_selected(
         best = _compare(best, other, "taking mirror images for the same site", words)
     if lattice:
         best = _few_turns(best, attempt, n or USUAL_LATENTS, words)
-        best = _mirrors_too(best, attempt, n or USUAL_LATENTS, words)
+        best = _mirrors_too(best, attempt, (n,) if n else (USUAL_LATENTS, USUAL_LATENTS - 1), words)
     if not n:
         usual = best
         best = _other_latents(usual, attempt, words, step=1)
@@ -110,14 +119,19 @@ def _few_turns(
 
 
 def _mirrors_too(
-    best: _Tried, attempt: Callable[[str, int], _Tried], latent_dim: int, words: list[str]
+    best: _Tried, attempt: Callable[[str, int], _Tried], latent_dims: tuple[int, ...], words: list[str]
 ) -> _Tried:
     """Where few turns are left, the hand of a faint pattern is no longer drowned by them: asked once more."""
     group = Group.from_name(best.fitted.model.group)
     if group.continuous or group.mirrors:
         return best
-    other = attempt(f"D{group.order}", latent_dim)
-    return _compare(best, other, f"{group.name} with mirror images for the same site", words)
+    for n in latent_dims:
+        other = attempt(f"D{group.order}", n)
+        latents = "" if n == latent_dims[0] else f" and {n} latents"
+        kept = _compare(best, other, f"{group.name} with mirror images for the same site{latents}", words)
+        if kept is other:
+            return other
+    return best
 
 
 def _other_latents(
