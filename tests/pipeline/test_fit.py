@@ -290,6 +290,16 @@ def test_without_poisson_statistics_the_gain_is_null_and_the_dose_in_counts(rng,
     assert any("noise was taken from" in text for text in result.run["words"])
 
 
+def test_one_training_without_short_ones_has_nothing_to_agree_with(rng):
+    scan = Scan.from_array(small_patterns(rng))
+    model = replace(small_config().model, scout_steps=0)
+    training = orbistem.fit(scan, config=small_config(model=model)).run["training"]
+    assert training["steps"] == model.train.steps
+    assert training["agreement"] is None
+    with pytest.raises(OptionError, match="scout_steps"):
+        replace(model, scout_steps=-1)
+
+
 def test_below_32_patterns_nothing_is_trained(rng, whole_fit, tmp_path):
     result = whole_fit(Scan.from_array(small_patterns(rng, shape=(5, 6))))
     assert result.model is None

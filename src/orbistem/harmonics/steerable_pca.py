@@ -32,7 +32,7 @@ FAINT_SIGNAL = 500.0
 """Signal of a pattern, in nats, below which shot noise outweighs what few latents cannot draw."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class SteerableBasis:
     """Radial functions of unit noise, the strongest signal first.
 

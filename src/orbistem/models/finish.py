@@ -40,6 +40,7 @@ def finish(
     eigenvalue: np.ndarray,
     options: OrbitVAEOptions,
     seed: int,
+    most_entries: int = LIBRARY_SIZE,
     only_compared: bool = False,
 ) -> OrbitVAE:
     """Model from a trained net: library of templates, model error, frame of the reported latents.
@@ -58,11 +59,13 @@ def finish(
         Settled.
     seed
         Draws the patterns that set library and frame.
+    most_entries
+        Of the library; as many as in a library before it share what is compiled.
     only_compared
         The frame is enough: the model error stays as it is, and so does the prior.
     """
     some = pairs[_some_rows(len(pairs), CALIBRATION_PATTERNS, seed)]
-    entries, step = _evenly(some, LIBRARY_SIZE), -(-len(some) // FRAME_PATTERNS)
+    entries, step = _evenly(some, most_entries), -(-len(some) // FRAME_PATTERNS)
     few = some[::step]
     infer = _Inference(net, orders, options)
     library = infer.encoded(entries)
@@ -171,7 +174,7 @@ class _Inference:
             for _ in range(CALIBRATIONS):
                 found = self.posterior(some, model_error, library)
                 model_error = _calibrated(found, self.net, some, self.orders)
-            return model_error, _evenly(found["mode"], LIBRARY_SIZE)
+            return model_error, _evenly(found["mode"], len(entries))
         return model_error, self.posterior(entries, model_error, library)["mode"]
 
 

@@ -20,7 +20,7 @@ from orbistem.models.counting import Counting
 from orbistem.models.finish import agree, finish, refined_evidence
 from orbistem.models.full_products import full_products
 from orbistem.models.mirror_images import mirror_words
-from orbistem.models.orbit import USUAL, OrbitVAE, OrbitVAEOptions, as_pairs
+from orbistem.models.orbit import LIBRARY_SIZE, USUAL, OrbitVAE, OrbitVAEOptions, as_pairs
 from orbistem.models.orbit_vae import OrbitNet
 from orbistem.models.protocol import TrainingReport
 from orbistem.models.stage import StageData, run_stage
@@ -70,10 +70,11 @@ def fit_one(
     plain = options
     if data.counting is not None:  # the starts differ by far more than the bounds
         plain = replace(options, net=replace(options.net, draws=1))
-    scout = replace(options.train, steps=min(options.scout_steps, options.train.steps), rounds=SCOUT_ROUNDS)
+    scout_steps = min(options.scout_steps, options.train.steps)
+    scout = replace(options.train, steps=max(scout_steps, 1), rounds=SCOUT_ROUNDS)
     restarts = options.restarts or (1 if data.counting is not None else _restarts(len(data.train), turns))
     loops: dict[bool, Loop] = {}
-    progress.start("train", len(starts) * scout.steps + restarts * options.train.steps)
+    progress.start("train", len(starts) * scout_steps + restarts * options.train.steps)
     try:
         scouts = [
             run_stage(
@@ -87,9 +88,13 @@ def fit_one(
                 progress=progress,
                 checkpoint=checkpoint,
             )
-            for i, start in enumerate(starts)
+            for i, start in enumerate(starts if scout_steps else ())
         ]
-        best = better_start(scouts)
+        best = better_start(scouts) if scouts else None
+        long = (starts[0],) * restarts if best is None else long_starts(best, scouts, n=restarts)
+        kept_offset = None
+        if data.counting is not None:
+            kept_offset = data.mean if best is None else _offset(best.net)
         mains = [
             run_stage(
                 data,
@@ -101,9 +106,9 @@ def fit_one(
                 stage=len(starts) + i,
                 progress=progress,
                 checkpoint=checkpoint,
-                settled_offset=None if data.counting is None else _offset(best.net),
+                settled_offset=kept_offset,
             )
-            for i, start in enumerate(long_starts(best, scouts, n=restarts))
+            for i, start in enumerate(long)
         ]
     finally:
         progress.finish()
@@ -122,7 +127,7 @@ def fit_one(
     )
     others = [o for o in mains if o.net is not winner.net] or ranked[1:]
     alike = [o for o in others if o.restart.start == winner.restart.start] or others
-    model, other = (
+    model, *other = (
         finish(
             outcome.net,
             outcome.model_error,
@@ -131,13 +136,14 @@ def fit_one(
             eigenvalue=data.eigenvalue,
             options=options,
             seed=seed,
+            most_entries=min(LIBRARY_SIZE, len(data.train)),
             only_compared=outcome is not winner,
         )
-        for outcome in (winner, alike[0])
+        for outcome in (winner, *alike[:1])
     )
     if options.angle_zero == "polar":
         model = model.with_zero(find_angle_zero(basis))
-    agreement = agree(model, other, data.pairs)
+    agreement = agree(model, other[0], data.pairs) if other else None
     problem = _problem(model)
     images: tuple[str, ...] = ()
     if turns == ANY_TURN and data.counting is None and model.active.any():
@@ -147,7 +153,7 @@ def fit_one(
     report = TrainingReport(
         steps=sum(o.restart.steps for o in ranked),
         patterns_per_s=mains[0].patterns_per_s,
-        first_epoch_s=scouts[0].first_round_s,
+        first_epoch_s=[*scouts, *mains][0].first_round_s,
         kept_coefficients=basis.n_kept,
         active=tuple(bool(x) for x in model.active),
         heldout_evidence=winner.restart.heldout,

@@ -58,7 +58,7 @@ class OrbitVAEOptions:
     train
         Length of the training.
     scout_steps
-        Steps of the short trainings that compare starts.
+        Steps of the short trainings that compare starts; 0: none, the first start is taken.
     restarts
         Long trainings, of which held-out evidence keeps one; 0: three for up to 8192 patterns (two with "O2",
         whose trainings differ less), else one; one where shot noise is followed pattern by pattern, three of
@@ -108,8 +108,8 @@ class OrbitVAEOptions:
                 raise OptionError(f"{name}: want {low} to {high}, got {getattr(self, name)}; correct it")
         if self.mirror_line_deg is not None and not np.isfinite(self.mirror_line_deg):
             raise OptionError(f"mirror_line_deg: want a finite azimuth, got {self.mirror_line_deg}")
-        if self.scout_steps < 1:
-            raise OptionError(f"scout_steps: want 1 or more, got {self.scout_steps}")
+        if self.scout_steps < 0:
+            raise OptionError(f"scout_steps: want 0 or more, got {self.scout_steps}; correct it")
         if not 0 < self.heldout_share < 0.5:
             raise OptionError(f"heldout_share: want a share between 0 and 0.5, got {self.heldout_share}")
 

@@ -142,9 +142,9 @@ class Loop:
         """One round of training on data (n, …): the state after it, and the mean loss of its steps."""
         size = _steps_per_round(options)
         key, shuffle = jax.random.split(state.key)
-        rows = np.zeros((-(-size // ROUND_UNIT) * ROUND_UNIT, options.batch), np.int32)
-        rows[:size] = _batches(shuffle, data.shape[0], size, options.batch)
-        steps = int(state.step) + np.arange(len(rows))
+        padded = -(-size // ROUND_UNIT) * ROUND_UNIT
+        rows = np.asarray(_batches(shuffle, data.shape[0], padded, options.batch), np.int32)
+        steps = int(state.step) + np.arange(padded)
         weight = np.minimum(steps / max(options.warm_up * options.steps, 1.0), 1.0).astype(np.float32)
         plan = _Steps(rows, _rates(options, steps), weight, np.int32(size))
         after: tuple[State, Array] = self._run(state._replace(key=key), data, plan)

@@ -260,7 +260,7 @@ class TrainedModel:
         return raw
 
     def _deviation(self, coefficients: NDArray[np.complexfloating[Any, Any]]) -> NDArray[np.float32]:
-        drawing = _drawing(self)
+        drawing = _drawing(self.plan, self.basis)
         apart = np.asarray(coefficients, np.complex64) - drawing.at_mean
         return np.asarray(drawing.drawer.draw(_as_pairs(apart)) + drawing.mean_deviation, np.float32)
 
@@ -362,16 +362,15 @@ class _Drawing:
 
 
 @lru_cache(maxsize=2)
-def _drawing(model: TrainedModel) -> _Drawing:
-    """Made once a model."""
-    plan = model.plan
+def _drawing(plan: Plan, basis: SteerableBasis) -> _Drawing:
+    """Made once for models that differ in what is learned only."""
     expected = root_moments(plan.clean_mean)[0] if plan.whitening == "sqrt" else plan.clean_mean
     deviation = (expected - plan.background).reshape(1, -1)[:, plan.analyser.gather]
     harmonics = plan.analyser(deviation)
     if plan.order0_mean is not None:
         harmonics[:, :, 0] -= plan.order0_mean
     return _Drawing(
-        drawer=basis_patterns(plan.analyser, model.basis, weight=plan.weight),
-        at_mean=model.basis.coefficients(harmonics)[0].astype(np.complex64),
+        drawer=basis_patterns(plan.analyser, basis, weight=plan.weight),
+        at_mean=basis.coefficients(harmonics)[0].astype(np.complex64),
         mean_deviation=((expected - plan.background) * plan.weight).astype(np.float32),
     )
