@@ -60,9 +60,9 @@ class OrbitVAEOptions:
     scout_steps
         Steps of the short trainings that compare starts; 0: none, the first start is taken.
     restarts
-        Long trainings, of which held-out evidence keeps one; 0: three for up to 8192 patterns (two with "O2",
-        whose trainings differ less), else one; one where shot noise is followed pattern by pattern, three of
-        what was chosen where group or latents are left open.
+        Long trainings, of which held-out evidence keeps one; 0: three for up to 8192 patterns (with "O2" two,
+        whose trainings differ less, or four of a very small scan), else one; one where shot noise is followed
+        pattern by pattern, three of what was chosen where group or latents are left open.
     heldout_share
         Share of the patterns kept for judging.
     group
