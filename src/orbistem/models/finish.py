@@ -75,6 +75,7 @@ def finish(
     frame = latent_frame(found["z"], found["covariance"])
     hand_doubt = USUAL_DOUBT
     if not only_compared:
+        library = infer.sharpened(entries, model_error, library, frame)
         prior = around(library, frame.matrix, frame.activity)
         if net.turns.mirrors:  # the hands need more patterns than the frame, which are among them
             found = infer.posterior(some, model_error, library, prior)
@@ -164,6 +165,18 @@ class _Inference:
             n_samples=self.options.samples,
             prior=prior,
         )
+
+    def sharpened(
+        self, entries: np.ndarray, model_error: np.ndarray, library: np.ndarray, frame: LatentFrame
+    ) -> np.ndarray:
+        """Posterior means of the entries under the prior around them: their own noise widens it no more.
+
+        A step of EM for the density of the latents (Laird 1978).
+        """
+        prior = around(library, frame.matrix, frame.activity)
+        if prior is None:
+            return library
+        return self.posterior(entries, model_error, library, prior)["z"]
 
     def settled(
         self, some: np.ndarray, entries: np.ndarray, model_error: np.ndarray, library: np.ndarray
