@@ -47,6 +47,17 @@ def data(rng):
     return jnp.asarray(np.stack([x, y], axis=1), jnp.float32)
 
 
+class Counted(Line):
+    """How often its loss was traced, which is how often it was compiled."""
+
+    def __init__(self):
+        self.traced = 0
+
+    def loss(self, params, extra, batch, kl_weight, key):
+        self.traced += 1
+        return super().loss(params, extra, batch, kl_weight, key)
+
+
 def start(seed=7):
     return begin(PARAMS, jnp.zeros(()), key=jax.random.key(seed))
 
@@ -77,19 +88,13 @@ def test_it_learns(data):
 
 
 def test_short_and_long_trainings_of_a_fit_share_what_is_compiled(data):
-    traced = []
-
-    class Counted(Line):
-        def loss(self, params, extra, batch, kl_weight, key):
-            traced.append(kl_weight)
-            return super().loss(params, extra, batch, kl_weight, key)
-
+    problem = Counted()
     usual = OrbitVAEOptions()
     scout = replace(usual.train, steps=usual.scout_steps, rounds=SCOUT_ROUNDS)
-    shared = loop(Counted(), usual.train.averaging)
+    shared = loop(problem, usual.train.averaging)
     for options in (scout, usual.train):
         run(data, start(), shared=shared, options=options, enough=lambda: True)
-    assert len(traced) == 1
+    assert problem.traced == 1
 
 
 def test_equal_seeds_give_equal_parameters_and_others_do_not(data):
@@ -99,17 +104,11 @@ def test_equal_seeds_give_equal_parameters_and_others_do_not(data):
 
 
 def test_trainings_of_other_lengths_share_what_is_compiled(data):
-    traced = []
-
-    class Counted(Line):
-        def loss(self, params, extra, batch, kl_weight, key):
-            traced.append(kl_weight)
-            return super().loss(params, extra, batch, kl_weight, key)
-
+    problem = Counted()
     shorter = replace(OPTIONS, steps=30, rounds=2)
-    shared = loop(Counted())
+    shared = loop(problem)
     both = [run(data, start(), shared=shared, options=one) for one in (OPTIONS, shorter)]
-    assert len(traced) == 1
+    assert problem.traced == 1
     assert both[1].curve_step == (15, 30)
     assert_same(both[0], run(data, start()))
     assert_same(both[1], run(data, start(), options=shorter))

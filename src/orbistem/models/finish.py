@@ -171,7 +171,7 @@ class _Inference:
     ) -> np.ndarray:
         """Posterior means of the entries under the prior around them: their own noise widens it no more.
 
-        A step of EM for the density of the latents (Laird 1978).
+        A step of EM for the density of the latents (Laird, J. Am. Stat. Assoc. 73, 805, 1978).
         """
         prior = around(library, frame.matrix, frame.activity)
         if prior is None:

@@ -182,7 +182,7 @@ def _summarised(
     if turns.mirrors:
         as_image = mirrored ^ other
         angle = jnp.where(as_image, turns.mirror_rad - angle, angle)
-        here = _fit_as_seen(start, scaled, precision, orders, turns)
+        here = _odds_here(start, scaled, precision, orders, turns)
         hand = hand_summary(odds, here, unlike, doubt)
         hand = jnp.where(mirrored, -1.0, 1.0) * hand
         handedness = jnp.where(as_image, hand, jnp.maximum(hand, 0.0))
@@ -222,19 +222,22 @@ def _azimuth_slope(net: OrbitNet, z: Array, zero: AngleZero) -> Array:
 
 def _unlike_its_mirror_image(template: Array, orders: Orders, turns: Turns) -> Array:
     """Half the squared distance of templates (n, k, 2) from their mirror images, turned to fit best, (n,)."""
-    inner = overlap(mirror_pairs(template, orders, turns), template, orders)
-    angle = best_angle(inner, orders, n_angles=turns.count(INFER_ANGLES), free=turns.free)
-    alike = jnp.sum(turn_overlap(inner, angle, orders).re, axis=-1)
+    alike = _fit_of_mirror_image(template, template, orders, turns)
     return jnp.maximum(jnp.sum(template**2, axis=(-2, -1)) - alike, 0.0)
 
 
-def _fit_as_seen(start: Start, template: Array, precision: Array, orders: Orders, turns: Turns) -> Array:
+def _odds_here(start: Start, template: Array, precision: Array, orders: Orders, turns: Turns) -> Array:
     """Log odds (n,) of the refined views against their mirror images, by scaled templates (n, k, 2) alone."""
     view = start.view * precision
     seen = turn_overlap(overlap(view, template, orders), start.refined.angle, orders)
+    return jnp.sum(seen.re, axis=-1) - _fit_of_mirror_image(view, template, orders, turns)
+
+
+def _fit_of_mirror_image(view: Array, template: Array, orders: Orders, turns: Turns) -> Array:
+    """Inner product (n,) of the mirror images of views (n, k, 2) with templates, turned to fit best."""
     inner = overlap(mirror_pairs(view, orders, turns), template, orders)
     angle = best_angle(inner, orders, n_angles=turns.count(INFER_ANGLES), free=turns.free)
-    return jnp.sum(seen.re - turn_overlap(inner, angle, orders).re, axis=-1)
+    return jnp.sum(turn_overlap(inner, angle, orders).re, axis=-1)
 
 
 def infer_all(

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Protocol
 
@@ -56,15 +57,8 @@ def fit_selected(
         only = fit(options=options, checkpoint=checkpoint)
         return only.model, only.report
 
-    known: dict[tuple[str, int, int], _Tried] = {}
-
+    @cache
     def attempt(group: str, latent_dim: int, *, restarts: int = options.restarts) -> _Tried:
-        key = (group, latent_dim, restarts)
-        if key not in known:
-            known[key] = fitted_anew(group, latent_dim, restarts)
-        return known[key]
-
-    def fitted_anew(group: str, latent_dim: int, restarts: int) -> _Tried:
         chosen = replace(
             options,
             group=USUAL if group == USUAL else Group.from_name(group).name,

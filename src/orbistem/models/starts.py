@@ -52,14 +52,6 @@ def find_start(
     """
     a = centred(net, a)
     mean, _ = encode_raw(net, a, n_angles=INFER_ANGLES)
-    refined, mirrored = _best_end(net, a, mean, model_error, library, orders, steps=steps)
-    return Start(viewed(a, mirrored, orders, net.turns), refined, mirrored)
-
-
-def _best_end(
-    net: OrbitNet, a: Array, mean: Array, model_error: Array, library: Array, orders: Orders, *, steps: int
-) -> tuple[Refined, Array]:
-    """Best end, and whether it is that of the mirror image of a pattern, (n,)."""
     from_library, seen_mirrored = best_templates(net, a, model_error, library, orders)
     starts = jnp.concatenate([mean[None], from_library])
     n_starts, n, d = starts.shape
@@ -83,7 +75,8 @@ def _best_end(
     )
     cost = _joint(net, repeated, ends, model_error, orders).reshape(n_starts, n)
     row = jnp.argmin(cost, axis=0) * n + jnp.arange(n)
-    return Refined(ends.z[row], ends.angle[row], ends.curvature[row]), mirrored[row]
+    refined = Refined(ends.z[row], ends.angle[row], ends.curvature[row])
+    return Start(repeated[row], refined, mirrored[row])
 
 
 def viewed(a: Array, mirrored: Array, orders: Orders, turns: Turns) -> Array:
