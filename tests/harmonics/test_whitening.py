@@ -77,3 +77,13 @@ def test_bright_disks_are_whitened_by_the_root():
     given = choose_whitening(mean, 2 * mean, weight, pixel_valid=ALL, wanted="poisson")
     assert given.chosen == "poisson"
     assert "given by the user" in given.why
+
+
+def test_a_little_more_information_is_no_reason_to_give_up_additive_patterns():
+    mean = 400 * np.exp(-((POLAR.radius_px / 20) ** 2))
+    ring = np.abs(POLAR.radius_px - 12) < 2
+    mean[ring] *= 1 + 0.6 * np.cos(6 * POLAR.azimuth_rad)[ring]
+    weight = linear_weight(mean, POLAR, pixel_valid=ALL)
+    choice = choose_whitening(mean, mean + 0.01 * mean**1.5, weight, pixel_valid=ALL)
+    assert 1.02 < choice.information_sqrt / choice.information_poisson < 1.05
+    assert choice.chosen == "poisson"
