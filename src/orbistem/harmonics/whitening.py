@@ -20,8 +20,8 @@ ANSCOMBE_SHIFT = 3 / 8
 ROOT_WORTH = 1.03
 """The root is chosen where it keeps this many times more information. With linear weights patterns add up,
 and what is static can be taken off, so that turned patterns find their latents: where the root keeps 2 to 3 %
-more (ZnS, GaAs, SrTiO₃, MoS₂ at 10⁶) they miss them by up to three times as much with it. On the Siemens
-star, where it keeps 3.2 % more, the root is better."""
+more (ZnS, SrTiO₃, MoS₂ at 10⁶) they miss them by 1.2 to 2.6 times as much with it. On the Siemens star,
+where it keeps 3.2 % more, the root is better."""
 WEIGHT_FLOOR = 1e-3
 """Azimuthal means below this share of the largest one are raised to it: far outside the pattern a
 single stray count must not weigh more than the pattern itself."""
