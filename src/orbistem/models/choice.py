@@ -19,6 +19,9 @@ HOPELESS_MARGIN = 10.0
 """A start whose short training lies this many nats per pattern behind is not tried again (SrTiO3: 18
 nats, star: 120; long trainings made up for none of it)."""
 
+ROUNDING = 1e-3
+"""Evidence of the same templates from other encoders, nats per pattern: refinement ends nearer than this."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Outcome:
@@ -107,12 +110,15 @@ def choose(
 
 
 def equally_good(evidence: np.ndarray) -> list[int]:
-    """Rows of evidence (training, pattern) with a mean within one standard error of the best, best first."""
+    """Rows of evidence (training, pattern) with a mean within one standard error of the best, best first.
+
+    Nor do `ROUNDING` nats part trainings, of which the error knows nothing.
+    """
     mean = evidence.mean(axis=1)
     order = np.argsort(-mean, kind="stable")
     behind = evidence[order[0]] - evidence
     error = behind.std(axis=1) / np.sqrt(evidence.shape[1])
-    return [int(i) for i in order if behind[i].mean() <= error[i]]
+    return [int(i) for i in order if behind[i].mean() <= error[i] + ROUNDING]
 
 
 def _consent(i: int, models: list[OrbitVAE], pairs: np.ndarray) -> float:

@@ -65,7 +65,7 @@ def finish(
         The frame is enough: the model error stays as it is, and so does the prior.
     """
     some = pairs[_some_rows(len(pairs), CALIBRATION_PATTERNS, seed)]
-    entries, step = _evenly(some, most_entries), -(-len(some) // FRAME_PATTERNS)
+    entries, step = evenly(some, most_entries), -(-len(some) // FRAME_PATTERNS)
     few = some[::step]
     infer = _Inference(net, orders, options)
     library = infer.encoded(entries)
@@ -120,18 +120,28 @@ def refined_evidence(
         Coefficients (n, k, 2); up to 1,024 of each are used.
     """
     some = train[_some_rows(len(train), FRAME_PATTERNS, seed)]
-    entries = _evenly(some, LIBRARY_SIZE)
+    entries = evenly(some, LIBRARY_SIZE)
     infer = _Inference(net, orders, options)
     model_error, library = infer.settled(some, entries, model_error, infer.encoded(entries))
     judged = heldout[:FRAME_PATTERNS]
     return np.asarray(infer.posterior(judged, model_error, library)["evidence"], np.float64)
 
 
+def encoded(net: OrbitNet, pairs: np.ndarray) -> np.ndarray:
+    """The encoder's z of coefficients (n, k, 2), (n, d)."""
+    parts = [
+        np.asarray(encode_batch(net, _padded(pairs[i : i + ENCODED], ENCODED)))[: len(pairs) - i]
+        for i in range(0, len(pairs), ENCODED)
+    ]
+    return np.concatenate(parts)
+
+
 def _some_rows(n: int, most: int, seed: int) -> np.ndarray:
     return np.sort(np.random.default_rng(seed).permutation(n)[:most])
 
 
-def _evenly(rows: np.ndarray, most: int) -> np.ndarray:
+def evenly(rows: np.ndarray, most: int) -> np.ndarray:
+    """At most so many of the rows, evenly spread."""
     return np.asarray(rows[np.linspace(0, len(rows) - 1, min(most, len(rows))).astype(int)])
 
 
@@ -145,11 +155,7 @@ class _Inference:
 
     def encoded(self, pairs: np.ndarray) -> np.ndarray:
         """The encoder's z, (n, d)."""
-        parts = [
-            np.asarray(encode_batch(self.net, _padded(pairs[i : i + ENCODED], ENCODED)))[: len(pairs) - i]
-            for i in range(0, len(pairs), ENCODED)
-        ]
-        return np.concatenate(parts)
+        return encoded(self.net, pairs)
 
     def posterior(
         self, pairs: np.ndarray, model_error: np.ndarray, library: np.ndarray, prior: Prior | None = None
@@ -187,7 +193,7 @@ class _Inference:
             for _ in range(CALIBRATIONS):
                 found = self.posterior(some, model_error, library)
                 model_error = _calibrated(found, self.net, some, self.orders)
-            return model_error, _evenly(found["mode"], len(entries))
+            return model_error, evenly(found["mode"], len(entries))
         return model_error, self.posterior(entries, model_error, library)["mode"]
 
 

@@ -17,11 +17,13 @@ from orbistem.models.angle import make_orders
 from orbistem.models.angle_zero import find_angle_zero
 from orbistem.models.choice import Outcome, better_start, choose, long_starts
 from orbistem.models.counting import Counting
-from orbistem.models.finish import agree, finish, refined_evidence
+from orbistem.models.finish import agree, encoded, evenly, finish, refined_evidence
 from orbistem.models.full_products import full_products
 from orbistem.models.mirror_images import mirror_words
+from orbistem.models.objective import OrbitProblem
 from orbistem.models.orbit import LIBRARY_SIZE, USUAL, OrbitVAE, OrbitVAEOptions, as_pairs
 from orbistem.models.orbit_vae import OrbitNet
+from orbistem.models.polish import polish
 from orbistem.models.protocol import TrainingReport
 from orbistem.models.stage import StageData, run_stage
 from orbistem.models.train import Loop
@@ -37,6 +39,8 @@ FEW_PATTERNS, FEW_RESTARTS, WITH_MIRRORS = 8192, 3, 2
 SMALL_FIT, SMALL_RESTARTS = 50_000, 4
 """Patterns times coefficients below which mirror images get more trainings, short ones there: of two each on
 graphene at 10⁶, those of one seed in seven drew the hands apart (fold error 0.068 instead of 0.037)."""
+WORTH_POLISHING = 1.0
+"""Gain in held-out evidence, nats per pattern, without which templates stay as trained."""
 ROUGH_LEVEL = 1.03
 """Median noise eigenvalue above which structure is left in every order (1.00 to 1.01 for shot noise)."""
 
@@ -131,6 +135,7 @@ def fit_one(
         seed=seed,
     )
     others = [o for o in mains if o.net is not winner.net] or ranked[1:]
+    winner, polish_words = _polished(winner, data, basis, options, seed=seed, progress=progress)
     alike = [o for o in others if o.restart.start == winner.restart.start] or others
     model, *other = (
         finish(
@@ -167,6 +172,7 @@ def fit_one(
         problem=problem,
         words=(
             *_words(scouts, mains, winner, agreement, time.perf_counter() - began),
+            *polish_words,
             *_zero_words(model, options),
             *images,
         ),
@@ -217,6 +223,46 @@ def settled(options: OrbitVAEOptions, basis: SteerableBasis, *, counted: bool = 
             prior_strength=(1.0 if rough or faint else 0.1) if net.prior_strength < 0 else net.prior_strength,
         ),
     )
+
+
+def _polished(
+    winner: Outcome,
+    data: StageData,
+    basis: SteerableBasis,
+    options: OrbitVAEOptions,
+    *,
+    seed: int,
+    progress: Progress,
+) -> tuple[Outcome, tuple[str, ...]]:
+    """The kept training with its decoder fitted to refined latents, where that pays; what was done.
+
+    Not where the noise is a guess: what templates miss may then be noise (SrTiO₃ tilt scan: fold error 0.112
+    before, 0.129 after, with 17 nats more evidence).
+    """
+    if options.net.model_error_share > 0:
+        return winner, ()
+    train, heldout = np.asarray(data.train), np.asarray(data.heldout)
+    training = OrbitProblem(
+        data.orders, data.eigenvalue, n_patterns=len(train), options=options.net, train_offset=False
+    )
+    found = polish(
+        winner.net,
+        winner.model_error,
+        train=train,
+        heldout=heldout,
+        library=encoded(winner.net, evenly(train, LIBRARY_SIZE)),
+        training=training,
+        refine_steps=options.refine_steps,
+        seed=seed,
+        progress=progress,
+    )
+    if found.after - found.before < WORTH_POLISHING:
+        return winner, ()
+    said = (
+        "its templates were then fitted to refined latents, without the encoder (held-out evidence with a "
+        f"Gaussian posterior, nats per pattern: {found.before:.1f} before, {found.after:.1f} after)"
+    )
+    return replace(winner, net=found.net), (said,)
 
 
 def _offset(net: OrbitNet) -> np.ndarray:

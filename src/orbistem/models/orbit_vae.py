@@ -209,26 +209,14 @@ def loss_terms(
     constant = jnp.sum(jnp.asarray(orders.freedom) * (jnp.log(sigma) + LOG_TWO_PI / 2))
     noise = jax.random.normal(k_draw, (options.draws, *mean.shape))
     z = mean[None] + jnp.exp(0.5 * log_var)[None] * noise
-    template = net.decoder(z.reshape(-1, z.shape[-1])).reshape(options.draws, *a.shape)
-    repeated = jnp.broadcast_to(a, template.shape)
-    flat = (-1, *a.shape[1:])
-    sigma = sigma[None, None, :, None]
-    excess = net.counting.excess(template.reshape(flat))
-    scaled = (template / sigma).reshape(flat)
-    views = [repeated.reshape(flat)]
-    inners = [overlap((repeated / sigma).reshape(flat), scaled, orders, excess=excess)]
-    if turns.mirrors:
-        views.append(mirror_pairs(views[0], orders, turns))
-        mirrored = mirror_pairs((repeated / sigma).reshape(flat), orders, turns)
-        inners.append(overlap(mirrored, scaled, orders, excess=excess))
-    log_hand = [log_marginal(inner, orders, n_angles=n_angles, free=turns.free)[0] for inner in inners]
-    log_p = log_hand[0]
-    if turns.mirrors:
-        log_p = jnp.logaddexp(*log_hand) - float(np.log(2))
+    flat = jnp.broadcast_to(a[None], (options.draws, *a.shape)).reshape(-1, *a.shape[1:])
+    template = net.decoder(z.reshape(-1, z.shape[-1]))
+    views, inners, log_hand = hands(net, flat, template, model_error, orders, n_angles=n_angles)
+    log_p = either_hand(log_hand)
     log_p = log_p.reshape(options.draws, n) - constant
     if options.model_error_share > 0:
         left = [
-            expected_residual(view, template.reshape(flat), inner, orders, n_angles=n_angles, free=turns.free)
+            expected_residual(view, template, inner, orders, n_angles=n_angles, free=turns.free)
             for view, inner in zip(views, inners, strict=True)
         ]
         residual = left[0]
@@ -250,6 +238,37 @@ def loss_terms(
     gauge = options.gauge and turns.free  # fixed angles leave nothing to choose
     drift = gauge_drift(net.decoder, z[0], k_gauge, orders) if gauge else jnp.zeros(())
     return Terms(jnp.mean(bound), jax.lax.stop_gradient(expected), drift)
+
+
+def hands(
+    net: OrbitNet,
+    a: Float[Array, "n k 2"],
+    template: Float[Array, "n k 2"],
+    model_error: Float[Array, " k"],
+    orders: Orders,
+    *,
+    n_angles: int,
+) -> tuple[list[Array], list[Overlap], list[Array]]:
+    """Centred patterns and, where the group holds them, their mirror images.
+
+    Returns
+    -------
+    the views (n, k, 2); their overlaps with the templates; the log likelihood (n,) of each, the angle
+    integrated, without the constant of the Gaussian.
+    """
+    turns = net.turns
+    views = [a, mirror_pairs(a, orders, turns)] if turns.mirrors else [a]
+    sigma = jnp.sqrt(1 + model_error)[None, :, None]
+    excess = net.counting.excess(template)
+    inners = [overlap(view / sigma, template / sigma, orders, excess=excess) for view in views]
+    return views, inners, [log_marginal(one, orders, n_angles=n_angles, free=turns.free)[0] for one in inners]
+
+
+def either_hand(log_hand: list[Array]) -> Array:
+    """Log likelihood (n,) of patterns that may be of either hand, from that of each."""
+    if len(log_hand) == 1:
+        return log_hand[0]
+    return jnp.logaddexp(*log_hand) - float(np.log(2))
 
 
 def gauge_drift(decoder: Decoder, z: Float[Array, "n d"], key: PRNGKeyArray, orders: Orders) -> Array:

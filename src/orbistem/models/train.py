@@ -138,19 +138,19 @@ class Loop:
         self._run = _compiled(problem, static, averaging=averaging)
         self._score = eqx.filter_jit(problem.heldout)
 
-    def round(self, state: State, data: Array, *, options: TrainOptions) -> tuple[State, Array]:
-        """One round of training on data (n, …): the state after it, and the mean loss of its steps."""
+    def round(self, state: State, data: Any, *, options: TrainOptions) -> tuple[State, Array]:
+        """One round of training on arrays of (n, …): the state after it, and the mean loss of its steps."""
         size = _steps_per_round(options)
         key, shuffle = jax.random.split(state.key)
         padded = -(-size // ROUND_UNIT) * ROUND_UNIT
-        rows = np.asarray(_batches(shuffle, data.shape[0], padded, options.batch), np.int32)
+        rows = np.asarray(_batches(shuffle, len(jax.tree.leaves(data)[0]), padded, options.batch), np.int32)
         steps = int(state.step) + np.arange(padded)
         weight = np.minimum(steps / max(options.warm_up * options.steps, 1.0), 1.0).astype(np.float32)
         plan = _Steps(rows, _rates(options, steps), weight, np.int32(size))
         after: tuple[State, Array] = self._run(state._replace(key=key), data, plan)
         return after
 
-    def score(self, state: State, heldout: Array, key: PRNGKeyArray) -> float:
+    def score(self, state: State, heldout: Any, key: PRNGKeyArray) -> float:
         """Held-out score of the averaged parameters."""
         return float(self._score(eqx.combine(state.average, self.static), state.extra, heldout, key))
 
@@ -237,19 +237,23 @@ class _Steps(NamedTuple):
 
 def _compiled(
     problem: Problem, static: Any, *, averaging: float
-) -> Callable[[State, Array, _Steps], tuple[State, Array]]:
+) -> Callable[[State, Any, _Steps], tuple[State, Array]]:
     """One round, compiled: a loop over its steps."""
 
     def objective(params: Any, extra: Any, batch: Any, weight: Array, key: PRNGKeyArray) -> tuple[Array, Any]:
         return problem.loss(eqx.combine(params, static), extra, batch, weight, key)
 
     @jax.jit
-    def run(state: State, data: Array, steps: _Steps) -> tuple[State, Array]:
+    def run(state: State, data: Any, steps: _Steps) -> tuple[State, Array]:
         def step(i: Array, carry: tuple[State, Array]) -> tuple[State, Array]:
             state, total = carry
             now, use = jax.random.split(state.key)
             (value, extra), slope = jax.value_and_grad(objective, has_aux=True)(
-                state.params, state.extra, data[steps.rows[i]], steps.kl_weight[i], use
+                state.params,
+                state.extra,
+                jax.tree.map(lambda one: one[steps.rows[i]], data),
+                steps.kl_weight[i],
+                use,
             )
             with jax.numpy_dtype_promotion("standard"):  # Optax mixes whole numbers with fractions
                 change, opt = _OPTIMISER.update(slope, state.optimiser, state.params)
