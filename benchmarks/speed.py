@@ -136,7 +136,7 @@ def training_pace(reduced: Reduced, config: FitConfig, *, seconds: float) -> Pac
     state, loss = loop.round(state, data, options=options)  # compiles
     loss.block_until_ready()
     jax_gemm(SLICE_S)
-    per_round = int(state.step) * options.batch
+    per_round = int(state.step) * options.for_patterns(len(pairs)).batch
     rounds: list[float] = []
     products: list[Rate] = []
     while sum(rounds) < seconds:

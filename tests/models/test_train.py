@@ -147,6 +147,13 @@ def test_wrong_options_are_refused():
             TrainOptions(**wrong)
 
 
+@pytest.mark.parametrize(
+    ("n", "given", "used"), [(518, 0, 128), (1513, 0, 256), (518, 256, 256), (50_000, 32, 32)]
+)
+def test_a_small_scan_is_trained_in_smaller_batches(n, given, used):
+    assert TrainOptions(batch=given).for_patterns(n).batch == used
+
+
 def test_stops_when_told(data):
     found = run(data, start(), enough=lambda: True)
     assert found.curve_step == (20,)

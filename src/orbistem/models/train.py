@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal, NamedTuple, Protocol
 
@@ -31,7 +31,7 @@ class TrainOptions:
     steps
         Gradient steps.
     batch
-        Patterns per step.
+        Patterns per step; 0: 256, or 128 of a small scan.
     learning_rate
         Peak step size of Adam.
     schedule
@@ -48,7 +48,7 @@ class TrainOptions:
     """
 
     steps: int = 2000
-    batch: int = 256
+    batch: int = 0
     learning_rate: float = 3e-3
     schedule: Literal["cosine", "constant"] = "cosine"
     warm_up: float = 0.5
@@ -57,8 +57,8 @@ class TrainOptions:
     patience: float = 0.25
 
     def __post_init__(self) -> None:
-        if self.steps < 1 or self.batch < 1 or self.rounds < 1:
-            raise OptionError("steps, batch and rounds: want 1 or more")
+        if self.steps < 1 or self.batch < 0 or self.rounds < 1:
+            raise OptionError("steps and rounds: want 1 or more; batch: 1 or more, or 0 for the usual")
         if not 0 < self.learning_rate <= 1:
             raise OptionError(f"learning_rate: want a number above 0, at most 1, got {self.learning_rate}")
         if not 0 <= self.averaging < 1:
@@ -70,7 +70,14 @@ class TrainOptions:
         if self.schedule not in ("cosine", "constant"):
             raise OptionError(f"schedule: want cosine or constant, got {self.schedule!r}; choose one of them")
 
+    def for_patterns(self, n: int) -> TrainOptions:
+        """The same with the batch settled for so many patterns."""
+        return self if self.batch else replace(self, batch=USUAL_BATCH if n >= SMALL_SCAN else SMALL_BATCH)
 
+
+USUAL_BATCH, SMALL_BATCH, SMALL_SCAN = 256, 128, 1024
+"""Of few patterns 256 are half: with 128 a step takes half the time, and less is learned by heart (fold
+error of graphene at 10⁶, 518 patterns, two seeds: 0.039, 0.035 → 0.032, 0.030)."""
 ROUND_UNIT = 128
 """Steps of a round are padded to a multiple of this: short trainings take 100 a round, long ones 50."""
 _OPTIMISER = optax.chain(optax.clip_by_global_norm(1e6), optax.scale_by_adam())
@@ -140,10 +147,12 @@ class Loop:
 
     def round(self, state: State, data: Any, *, options: TrainOptions) -> tuple[State, Array]:
         """One round of training on arrays of (n, …): the state after it, and the mean loss of its steps."""
+        n = len(jax.tree.leaves(data)[0])
+        options = options.for_patterns(n)
         size = _steps_per_round(options)
         key, shuffle = jax.random.split(state.key)
         padded = -(-size // ROUND_UNIT) * ROUND_UNIT
-        rows = np.asarray(_batches(shuffle, len(jax.tree.leaves(data)[0]), padded, options.batch), np.int32)
+        rows = np.asarray(_batches(shuffle, n, padded, options.batch), np.int32)
         steps = int(state.step) + np.arange(padded)
         weight = np.minimum(steps / max(options.warm_up * options.steps, 1.0), 1.0).astype(np.float32)
         plan = _Steps(rows, _rates(options, steps), weight, np.int32(size))
@@ -186,6 +195,7 @@ def train(
     enough
         Asked after each round whether to stop there, for instance because the time is over.
     """
+    options = options.for_patterns(data.shape[0])
     per_round = _steps_per_round(options)
     score_key = jax.random.key(0)
     started = time.perf_counter()
