@@ -80,3 +80,13 @@ def test_nothing_is_done_where_templates_leave_noise_only(rng) -> None:
     assert found.net is net
     assert found.after == found.before
     assert progress.rounds == 0
+
+
+def test_a_direction_that_rounding_made_negative_stops_nothing():
+    """Two latents and an angle; the second latent is known by the prior alone."""
+    curvature = np.diag([3e8, -2.0, 1e3])[None]
+    factor = polish_module._factor(curvature)
+    assert factor.shape == (1, 2, 2)
+    assert np.isfinite(factor).all()
+    sound = polish_module._factor(np.diag([4.0, 25.0, 100.0])[None])
+    np.testing.assert_allclose(sound[0], np.diag([1 / 2, 1 / 5]), rtol=1e-6)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -245,17 +246,22 @@ def _polished(
     training = OrbitProblem(
         data.orders, data.eigenvalue, n_patterns=len(train), options=options.net, train_offset=False
     )
-    found = polish(
-        winner.net,
-        winner.model_error,
-        train=train,
-        heldout=heldout,
-        library=encoded(winner.net, evenly(train, LIBRARY_SIZE)),
-        training=training,
-        refine_steps=options.refine_steps,
-        seed=seed,
-        progress=progress,
-    )
+    try:
+        found = polish(
+            winner.net,
+            winner.model_error,
+            train=train,
+            heldout=heldout,
+            library=encoded(winner.net, evenly(train, LIBRARY_SIZE)),
+            training=training,
+            refine_steps=options.refine_steps,
+            seed=seed,
+            progress=progress,
+        )
+    except jax.errors.JaxRuntimeError as fault:
+        if "RESOURCE_EXHAUSTED" not in str(fault):
+            raise
+        return winner, ("templates stay as trained: to fit them further the device has too little memory",)
     if found.after - found.before < WORTH_POLISHING:
         return winner, ()
     said = (

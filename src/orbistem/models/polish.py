@@ -213,11 +213,21 @@ class _Places:
         n, d = len(self.a), refined.z.shape[1]
         if not self.z.size:
             self.z, self.factor = np.zeros((n, d), np.float32), np.zeros((n, d, d), np.float32)
-        covariance = np.linalg.inv(np.asarray(refined.curvature, np.float64)[: len(rows)])[:, :d, :d]
         self.z[rows] = np.asarray(refined.z)[: len(rows)]
-        self.factor[rows] = np.linalg.cholesky(covariance)
+        self.factor[rows] = _factor(np.asarray(refined.curvature, np.float64)[: len(rows)])
         self.mirrored[rows] = mirrored[: len(rows)]
         self.known[rows] = True
+
+
+def _factor(curvature: np.ndarray) -> np.ndarray:
+    """Cholesky factors (n, d, d) of the covariance of z, from float32 curvatures (n, d + 1, d + 1).
+
+    Where one direction is known a million times better than another, rounding may make that one negative.
+    """
+    level, axes = np.linalg.eigh((curvature + curvature.transpose(0, 2, 1)) / 2)
+    level = np.maximum(level, 1e-7 * level[:, -1:])
+    covariance = np.einsum("nij,nj,nkj->nik", axes, 1 / level, axes)[:, :-1, :-1]
+    return np.asarray(np.linalg.cholesky(covariance), np.float32)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
