@@ -4,7 +4,7 @@ import numpy as np
 from models.small import ORDER, as_complex, as_pairs, orders
 from models.test_turns import NO_ERROR, net_of
 
-from orbistem.models.finish import _Inference, latent_frame
+from orbistem.models.finish import _Inference, encoded, latent_frame
 from orbistem.models.orbit import OrbitVAEOptions
 
 SITES, COPIES = 12, 16
@@ -18,7 +18,7 @@ def test_a_library_of_sites_that_repeat_is_known_better_than_one_pattern_is(rng)
     noise = rng.normal(size=clean.shape) + 1j * rng.normal(size=clean.shape) * (ORDER > 0)
     pairs = as_pairs(clean + noise)
     infer = _Inference(net, orders(), OrbitVAEOptions(refine_steps=12, samples=16))
-    found = infer.posterior(pairs, NO_ERROR, infer.encoded(pairs))
+    found = infer.posterior(pairs, NO_ERROR, encoded(net, pairs))
     frame = latent_frame(found["z"], found["covariance"])
     modes = found["mode"]
     means = infer.sharpened(pairs, NO_ERROR, modes, frame)

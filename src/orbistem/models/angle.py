@@ -70,6 +70,11 @@ def overlap(
     return Overlap(re, im, jnp.sum(a * a, axis=(-2, -1)) + jnp.sum(b * b, axis=(-2, -1)) + 2 * excess)
 
 
+def noise_constant(sigma: Float[Array, " k"], orders: Orders) -> Array:
+    """Constant of the Gaussian, nats: log likelihoods without it are too high by this."""
+    return jnp.sum(jnp.asarray(orders.freedom) * (jnp.log(sigma) + LOG_TWO_PI / 2))
+
+
 def waves(orders: Orders, n_angles: int) -> np.ndarray:
     """cos(mθ) and -sin(mθ) on a grid of angles, shape (2 order, angle), float32."""
     theta = 2 * np.pi * np.arange(n_angles) / n_angles

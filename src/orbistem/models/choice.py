@@ -18,7 +18,6 @@ START_MARGIN = 2.0
 HOPELESS_MARGIN = 10.0
 """A start whose short training lies this many nats per pattern behind is not tried again (SrTiO3: 18
 nats, star: 120; long trainings made up for none of it)."""
-
 ROUNDING = 1e-3
 """Evidence of the same templates from other encoders, nats per pattern: refinement ends nearer than this."""
 

@@ -68,7 +68,7 @@ def finish(
     entries, step = evenly(some, most_entries), -(-len(some) // FRAME_PATTERNS)
     few = some[::step]
     infer = _Inference(net, orders, options)
-    library = infer.encoded(entries)
+    library = encoded(net, entries)
     if not only_compared:
         model_error, library = infer.settled(some, entries, model_error, library)
     found = infer.posterior(few, model_error, library)
@@ -122,7 +122,7 @@ def refined_evidence(
     some = train[_some_rows(len(train), FRAME_PATTERNS, seed)]
     entries = evenly(some, LIBRARY_SIZE)
     infer = _Inference(net, orders, options)
-    model_error, library = infer.settled(some, entries, model_error, infer.encoded(entries))
+    model_error, library = infer.settled(some, entries, model_error, encoded(net, entries))
     judged = heldout[:FRAME_PATTERNS]
     return np.asarray(infer.posterior(judged, model_error, library)["evidence"], np.float64)
 
@@ -152,10 +152,6 @@ class _Inference:
     net: OrbitNet
     orders: Orders
     options: OrbitVAEOptions
-
-    def encoded(self, pairs: np.ndarray) -> np.ndarray:
-        """The encoder's z, (n, d)."""
-        return encoded(self.net, pairs)
 
     def posterior(
         self, pairs: np.ndarray, model_error: np.ndarray, library: np.ndarray, prior: Prior | None = None

@@ -20,6 +20,7 @@ from orbistem.models.choice import Outcome, better_start, choose, long_starts
 from orbistem.models.counting import Counting
 from orbistem.models.finish import agree, encoded, evenly, finish, refined_evidence
 from orbistem.models.full_products import full_products
+from orbistem.models.infer import too_little_memory
 from orbistem.models.mirror_images import mirror_words
 from orbistem.models.objective import OrbitProblem
 from orbistem.models.orbit import LIBRARY_SIZE, USUAL, OrbitVAE, OrbitVAEOptions, as_pairs
@@ -136,7 +137,7 @@ def fit_one(
         seed=seed,
     )
     others = [o for o in mains if o.net is not winner.net] or ranked[1:]
-    winner, polish_words = _polished(winner, data, basis, options, seed=seed, progress=progress)
+    winner, polish_words = _polished(winner, data, options, seed=seed, progress=progress)
     alike = [o for o in others if o.restart.start == winner.restart.start] or others
     model, *other = (
         finish(
@@ -229,7 +230,6 @@ def settled(options: OrbitVAEOptions, basis: SteerableBasis, *, counted: bool = 
 def _polished(
     winner: Outcome,
     data: StageData,
-    basis: SteerableBasis,
     options: OrbitVAEOptions,
     *,
     seed: int,
@@ -259,7 +259,7 @@ def _polished(
             progress=progress,
         )
     except jax.errors.JaxRuntimeError as fault:
-        if "RESOURCE_EXHAUSTED" not in str(fault):
+        if not too_little_memory(fault):
             raise
         return winner, ("templates stay as trained: to fit them further the device has too little memory",)
     if found.after - found.before < WORTH_POLISHING:

@@ -240,6 +240,11 @@ def _fit_of_mirror_image(view: Array, template: Array, orders: Orders, turns: Tu
     return jnp.sum(turn_overlap(inner, angle, orders).re, axis=-1)
 
 
+def too_little_memory(fault: jax.errors.JaxRuntimeError) -> bool:
+    """Whether the device ran out of memory."""
+    return "RESOURCE_EXHAUSTED" in str(fault)
+
+
 def infer_all(
     net: OrbitNet,
     pairs: np.ndarray,
@@ -285,7 +290,7 @@ def infer_all(
             )
             parts.append([np.asarray(x)[:n] for x in found])
         except jax.errors.JaxRuntimeError as fault:
-            if "RESOURCE_EXHAUSTED" not in str(fault) or batch <= MIN_BATCH:
+            if not too_little_memory(fault) or batch <= MIN_BATCH:
                 raise
             batch //= 2
             logger.warning("the device has too little memory; going on with %d patterns at once", batch)

@@ -12,7 +12,14 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from orbistem.errors import OptionError
-from orbistem.models.angle import LOG_TWO_PI, Orders, Overlap, log_marginal, overlap, posterior_waves
+from orbistem.models.angle import (
+    Orders,
+    Overlap,
+    log_marginal,
+    noise_constant,
+    overlap,
+    posterior_waves,
+)
 from orbistem.models.counting import Counting, gaussian_counting
 from orbistem.models.layers import Decoder, InvariantEncoder
 from orbistem.models.turns import ANY_TURN, Turns, mirror_pairs
@@ -205,8 +212,7 @@ def loss_terms(
     # pattern and mirror image share the angles
     angles = options.train_angles // 2 if turns.mirrors and turns.free else options.train_angles
     mean, log_var = encode_raw(net, a, n_angles=max(angles, 1))
-    sigma = jnp.sqrt(1 + model_error)
-    constant = jnp.sum(jnp.asarray(orders.freedom) * (jnp.log(sigma) + LOG_TWO_PI / 2))
+    constant = noise_constant(jnp.sqrt(1 + model_error), orders)
     noise = jax.random.normal(k_draw, (options.draws, *mean.shape))
     z = mean[None] + jnp.exp(0.5 * log_var)[None] * noise
     flat = jnp.broadcast_to(a[None], (options.draws, *a.shape)).reshape(-1, *a.shape[1:])

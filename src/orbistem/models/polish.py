@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PRNGKeyArray
 
-from orbistem.models.angle import LOG_TWO_PI, Orders
+from orbistem.models.angle import LOG_TWO_PI, Orders, noise_constant
 from orbistem.models.angle_summary import INFER_ANGLES
 from orbistem.models.objective import OrbitProblem
 from orbistem.models.orbit_vae import OrbitNet, centred, either_hand, gauge_drift, hands
@@ -97,8 +97,9 @@ class _DecoderProblem:
     def heldout(self, params: OrbitNet, extra: Array, batch: Placed, key: PRNGKeyArray) -> Array:
         """Evidence bound of patterns at their own refined posteriors, nats per pattern."""
         log_p, _ = self._log_p(params, extra, batch, key)
-        freedom = jnp.asarray(self.training.orders.freedom)
-        return jnp.mean(log_p - _divergence(batch)) - jnp.sum(freedom * (jnp.log1p(extra) + LOG_TWO_PI) / 2)
+        return jnp.mean(log_p - _divergence(batch)) - noise_constant(
+            jnp.sqrt(1 + extra), self.training.orders
+        )
 
     def _log_p(
         self, net: OrbitNet, model_error: Array, batch: Placed, key: PRNGKeyArray
@@ -158,8 +159,9 @@ def polish(
     loop = Loop(_DecoderProblem(training), static, averaging=options.averaging)
     k_train, k_score = jax.random.split(jax.random.key(seed))
     state = begin(net, jnp.asarray(model_error, jnp.float32), key=k_train)
-    refiner = _Refiner(library, training.orders, refine_steps)
-    fitted, judged = _Places(train), _Places(heldout[:MOST_JUDGED])
+    entries = jnp.asarray(library, jnp.float32)
+    fitted = _Places(train, entries, training.orders, refine_steps)
+    judged = _Places(heldout[:MOST_JUDGED], entries, training.orders, refine_steps)
     all_judged = np.arange(len(judged.a))
 
     def now(state: State) -> OrbitNet:
@@ -169,8 +171,7 @@ def polish(
         return found
 
     def score(state: State) -> float:
-        refiner.place(judged, all_judged, now(state), state.extra)
-        return loop.score(state, judged.taken(all_judged), k_score)
+        return loop.score(state, judged.refined(all_judged, now(state), state.extra), k_score)
 
     before = after = score(state)
     best = net
@@ -183,8 +184,7 @@ def polish(
     try:
         for _ in range(ROUNDS):
             rows = np.sort(rng.permutation(len(train))[:MOST_PATTERNS])
-            refiner.place(fitted, rows, now(state), state.extra)
-            state, _ = loop.round(state, fitted.taken(rows), options=options)
+            state, _ = loop.round(state, fitted.refined(rows, now(state), state.extra), options=options)
             value = score(state)
             if value > after:
                 after, best = value, now(state)
@@ -197,26 +197,36 @@ def polish(
 class _Places:
     """Patterns (n, k, 2), and where each of them lies, once it has been refined."""
 
-    def __init__(self, a: np.ndarray) -> None:
+    def __init__(self, a: np.ndarray, library: Array, orders: Orders, steps: int) -> None:
+        n, d = len(a), library.shape[1]
         self.a = a
-        self.known = np.zeros(len(a), bool)
-        self.mirrored = np.zeros(len(a), bool)
-        self.z = np.zeros((len(a), 0), np.float32)
-        self.factor = np.zeros((len(a), 0, 0), np.float32)
+        self.library, self.orders, self.steps = library, orders, steps
+        self.known, self.mirrored = np.zeros(n, bool), np.zeros(n, bool)
+        self.z, self.factor = np.zeros((n, d), np.float32), np.zeros((n, d, d), np.float32)
 
     def taken(self, rows: np.ndarray) -> Placed:
         """Some of them, all of which must be known."""
         return Placed(*(jnp.asarray(one[rows], jnp.float32) for one in (self.a, self.z, self.factor)))
 
-    def put(self, rows: np.ndarray, refined: Refined, mirrored: np.ndarray) -> None:
-        """Note where some of them lie."""
-        n, d = len(self.a), refined.z.shape[1]
-        if not self.z.size:
-            self.z, self.factor = np.zeros((n, d), np.float32), np.zeros((n, d, d), np.float32)
-        self.z[rows] = np.asarray(refined.z)[: len(rows)]
-        self.factor[rows] = _factor(np.asarray(refined.curvature, np.float64)[: len(rows)])
-        self.mirrored[rows] = mirrored[: len(rows)]
+    def refined(self, rows: np.ndarray, net: OrbitNet, model_error: Array) -> Placed:
+        """Some of them, refined: from encoder and library the first time, from where they were later on."""
+        known = self.known[rows]
+        for some, again in ((rows[known], True), (rows[~known], False)):
+            for i in range(0, len(some), BATCH):
+                batch = some[i : i + BATCH]
+                padded = np.resize(batch, BATCH)
+                a = jnp.asarray(self.a[padded], jnp.float32)
+                if again:
+                    z, mirrored = jnp.asarray(self.z[padded]), jnp.asarray(self.mirrored[padded])
+                    found = _go_on(net, a, z, mirrored, model_error, self.orders)
+                else:
+                    start = find_start(net, a, model_error, self.library, self.orders, steps=self.steps)
+                    found = start.refined
+                    self.mirrored[batch] = np.asarray(start.mirrored)[: len(batch)]
+                self.z[batch] = np.asarray(found.z)[: len(batch)]
+                self.factor[batch] = _factor(np.asarray(found.curvature, np.float64)[: len(batch)])
         self.known[rows] = True
+        return self.taken(rows)
 
 
 def _factor(curvature: np.ndarray) -> np.ndarray:
@@ -228,33 +238,6 @@ def _factor(curvature: np.ndarray) -> np.ndarray:
     level = np.maximum(level, 1e-7 * level[:, -1:])
     covariance = np.einsum("nij,nj,nkj->nik", axes, 1 / level, axes)[:, :-1, :-1]
     return np.asarray(np.linalg.cholesky(covariance), np.float32)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Refiner:
-    """Refines patterns: from encoder and library the first time, from where they were later on."""
-
-    library: np.ndarray
-    orders: Orders
-    steps: int
-
-    def place(self, places: _Places, rows: np.ndarray, net: OrbitNet, model_error: Array) -> None:
-        """Refine some patterns and note where they lie."""
-        known = places.known[rows]
-        for some, again in ((rows[known], True), (rows[~known], False)):
-            for i in range(0, len(some), BATCH):
-                batch = some[i : i + BATCH]
-                padded = np.resize(batch, BATCH)
-                a = jnp.asarray(places.a[padded], jnp.float32)
-                if again:
-                    mirrored = places.mirrored[padded]
-                    z, hand = jnp.asarray(places.z[padded]), jnp.asarray(mirrored)
-                    refined = _go_on(net, a, z, hand, model_error, self.orders)
-                else:
-                    library = jnp.asarray(self.library, jnp.float32)
-                    start = find_start(net, a, model_error, library, self.orders, steps=self.steps)
-                    refined, mirrored = start.refined, np.asarray(start.mirrored)
-                places.put(batch, refined, mirrored)
 
 
 @eqx.filter_jit

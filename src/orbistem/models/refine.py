@@ -17,11 +17,11 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from orbistem.models.angle import (
-    LOG_TWO_PI,
     Orders,
     best_angle,
     correlation,
     log_marginal,
+    noise_constant,
     overlap,
     posterior_waves,
     turn_overlap,
@@ -30,7 +30,7 @@ from orbistem.models.angle_zero import AngleZero, polar_azimuth
 from orbistem.models.counting import Counting
 from orbistem.models.empirical import Prior, log_density
 from orbistem.models.layers import Decoder
-from orbistem.models.orbit_vae import turn_pairs
+from orbistem.models.orbit_vae import either_hand, turn_pairs
 from orbistem.models.turns import ANY_TURN, Turns, mirror_pairs
 
 PROPOSAL_WIDTH = 1.15
@@ -176,8 +176,7 @@ def sample_posterior(
     covariance = jnp.linalg.inv(refined.curvature)[:, :d, :d] * PROPOSAL_WIDTH**2
     factor = jnp.linalg.cholesky(covariance + 1e-12 * jnp.eye(d)[None])
     half_log_det = jnp.sum(jnp.log(jnp.diagonal(factor, axis1=1, axis2=2)), axis=-1)
-    dof = jnp.asarray(orders.freedom)
-    constant = jnp.sum(dof * (jnp.log(sigma[0, :, 0]) + LOG_TWO_PI / 2))
+    constant = noise_constant(sigma[0, :, 0], orders)
     draws = jax.random.normal(
         key, (n_samples, 1, d)
     )  # the same for all, so that nothing depends on the batch
@@ -229,7 +228,7 @@ def sample_posterior(
             other_turned = mirror_pairs(other_turned, orders, turns)
             share = jax.nn.sigmoid(odds)[:, None, None]
             turned = share * turned + (1 - share) * other_turned
-            log_p = jnp.logaddexp(log_p, other_p) - float(np.log(2))
+            log_p = either_hand([log_p, other_p])
         before = -0.5 * jnp.sum(z * z, axis=-1) if prior is None else log_density(prior, z)
         log_ratio = log_p - constant + before - log_sampled(z)
         shift = (log_ratio - log_p)[:, None]
