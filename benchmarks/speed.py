@@ -1,6 +1,7 @@
 """Training speed beside the machine's matrix-product rate and beside AtomAI's rVAE, and the time to start.
 
-    python benchmarks/speed.py [--peer-python PYTHON] [--dose 1e5,1e7] [--threads N] [--seconds S]
+    python benchmarks/speed.py [--peer-python PYTHON] [--dose 1e5,1e7] [--threads N] [--trainings N]
+                               [--seconds S]
 
 PYTHON is the interpreter of an environment with AtomAI (docs/benchmarks.md tells how to make one); without it
 the comparison is left out. Exit status 1 where a figure falls short.
@@ -16,6 +17,7 @@ import sys
 import tempfile
 import time
 from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +31,7 @@ from orbistem.pipeline.preparation import block_size_for, prepare
 from orbistem.pipeline.reduction import Reduced, reduce
 from orbistem.pipeline.threads import default_runner
 from orbistem.progress import Silent
+from orbistem.stream import cores
 
 HERE = Path(__file__).resolve().parent
 SLICE_S = 0.3  # of matrix products between two rounds of training
@@ -42,7 +45,8 @@ class Pace:
     Attributes
     ----------
     patterns_per_s
-        Of training rounds, without compiling and without held-out evidence.
+        Of training rounds, without compiling and without held-out evidence; of all trainings that run side
+        by side.
     gemm
         FLOP/s of float32 products 1536³ in JAX between the rounds, so that other work on the machine slows
         both alike.
@@ -50,6 +54,8 @@ class Pace:
         Of the quickest round, and of the quickest product.
     flops
         Needed per pattern.
+    trainings
+        Side by side, as in a fit of this scan.
     """
 
     patterns_per_s: float
@@ -57,6 +63,7 @@ class Pace:
     best_patterns_per_s: float
     best_gemm: float
     flops: Flops
+    trainings: int
 
     @property
     def share(self) -> float:
@@ -87,8 +94,11 @@ def reduced_scan(counts: np.ndarray, config: FitConfig) -> Reduced:
         )
 
 
-def training_pace(reduced: Reduced, config: FitConfig, *, seconds: float) -> Pace:
-    """Time rounds of training with the default network, products of matrices in between."""
+def training_pace(reduced: Reduced, config: FitConfig, *, seconds: float, trainings: int = 0) -> Pace:
+    """Time rounds of training with the default network, products of matrices in between.
+
+    trainings: side by side; 0: as many as a fit of the scan has, at most one on each core.
+    """
     import equinox as eqx
     import jax
     import jax.numpy as jnp
@@ -96,11 +106,13 @@ def training_pace(reduced: Reduced, config: FitConfig, *, seconds: float) -> Pac
     from orbistem.harmonics.steerable_pca import FAINT_SIGNAL
     from orbistem.models.angle import make_orders
     from orbistem.models.counting import Counting
-    from orbistem.models.fitting import settled
+    from orbistem.models.fitting import settled, usual_restarts
     from orbistem.models.objective import OrbitProblem
     from orbistem.models.orbit import as_pairs
     from orbistem.models.orbit_vae import make_net
-    from orbistem.models.train import Loop, begin
+    from orbistem.models.together import Shared, side_by_side
+    from orbistem.models.train import Loop, State, begin
+    from orbistem.models.turns import ANY_TURN
     from orbistem.pipeline.training import counted_nodes
 
     nodes = counted_nodes(reduced)
@@ -130,19 +142,30 @@ def training_pace(reduced: Reduced, config: FitConfig, *, seconds: float) -> Pac
         train_offset=counting is None,
     )
     _, static = eqx.partition(net, eqx.is_inexact_array)
-    state = begin(net, problem.limit, key=key_train)
     loop = Loop(problem, static, averaging=options.averaging)
     data = jnp.asarray(pairs)
-    state, loss = loop.round(state, data, options=options)  # compiles
-    loss.block_until_ready()
+    if not trainings:
+        usual = 1 if counting is not None else usual_restarts(len(pairs), basis.n_kept, ANY_TURN)
+        trainings = min(usual, cores())
+    states = [begin(net, problem.limit, key=key) for key in jax.random.split(key_train, trainings)]
+
+    def one_round(state: State) -> State:
+        after, loss = loop.round(state, data, options=options)
+        loss.block_until_ready()
+        return after
+
+    def all_round() -> list[State]:
+        tasks = [partial(one_round, state) for state in states]
+        return side_by_side(tasks, threads=trainings, progress=Shared(Silent()))
+
+    states = all_round()  # compiles
     jax_gemm(SLICE_S)
-    per_round = int(state.step) * options.for_patterns(len(pairs)).batch
+    per_round = trainings * int(states[0].step) * options.for_patterns(len(pairs)).batch
     rounds: list[float] = []
     products: list[Rate] = []
     while sum(rounds) < seconds:
         started = time.perf_counter()
-        state, loss = loop.round(state, data, options=options)
-        loss.block_until_ready()
+        states = all_round()
         rounds.append(time.perf_counter() - started)
         products.append(jax_gemm(SLICE_S))
     return Pace(
@@ -153,6 +176,7 @@ def training_pace(reduced: Reduced, config: FitConfig, *, seconds: float) -> Pac
         flops=training_flops(
             np.asarray(basis.order), net_options, nodes=0 if counting is None else len(counting.electrons)
         ),
+        trainings=trainings,
     )
 
 
@@ -193,6 +217,12 @@ def main() -> int:
     )
     parser.add_argument("--threads", type=int, help="cores to use (default: all)")
     parser.add_argument("--seconds", type=float, default=10.0, help="of training that are timed")
+    parser.add_argument(
+        "--trainings",
+        type=int,
+        default=0,
+        help="side by side (default: as a fit of the scan has, on each core)",
+    )
     parser.add_argument("--without-start", action="store_true", help="leave out the time to the first epoch")
     parser.add_argument("--keep", type=Path, help="folder where noise-free patterns are kept")
     given = parser.parse_args()
@@ -208,8 +238,9 @@ def main() -> int:
     for dose in given.dose:
         counts = draw_counts(clean, dose=dose, n=n_draws(dose), rng=np.random.default_rng(0))
         reduced = reduced_scan(counts, config)
-        pace = paces[dose] = training_pace(reduced, config, seconds=given.seconds)
+        pace = paces[dose] = training_pace(reduced, config, seconds=given.seconds, trainings=given.trainings)
         table.head(f"Training, graphene at {dose:.0e} electrons, 64 px, K = {reduced.basis.n_kept}")
+        table.line("trainings side by side", pace.trainings)
         table.line("patterns/s", pace.patterns_per_s)
         for part in fields(pace.flops):
             table.line(f"MFLOP per pattern: {part.name}", getattr(pace.flops, part.name) / 1e6)

@@ -141,7 +141,7 @@ class ComputeOptions:
     memory_mb
         Memory for patterns and their working copies.
     threads
-        Threads that read patterns; None takes the cores of the machine.
+        Threads that read patterns, and trainings at once; None takes the cores of the machine.
     """
 
     memory_mb: int = 1024

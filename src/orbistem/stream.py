@@ -7,6 +7,7 @@ from left to right. Results are therefore the same to the last bit, however many
 from __future__ import annotations
 
 import logging
+import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -26,6 +27,7 @@ __all__ = [
     "Runner",
     "Threads",
     "Together",
+    "cores",
     "merge_in_order",
 ]
 
@@ -40,6 +42,13 @@ S = TypeVar("S")
 R_co = TypeVar("R_co", covariant=True)
 R = TypeVar("R")
 T = TypeVar("T")
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 @runtime_checkable

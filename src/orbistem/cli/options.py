@@ -141,7 +141,9 @@ Memory = Annotated[
 NThreads = Annotated[
     int | None,
     typer.Option(
-        "--threads", help="Threads that read patterns (default: all cores).", rich_help_panel=_READING
+        "--threads",
+        help="Threads that read patterns and train (default: all cores).",
+        rich_help_panel=_READING,
     ),
 ]
 

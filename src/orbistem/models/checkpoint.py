@@ -15,7 +15,7 @@ from orbistem.durable import write_aside
 from orbistem.models.protocol import Restart
 from orbistem.models.train import State
 
-STATE_FILE = "training.npz"
+STATE_FILE = "training{stage:02d}.npz"
 DONE_FILE = "stage{stage:02d}.npz"
 
 
@@ -37,7 +37,7 @@ def save_state(
     arrays["stage"] = np.asarray(stage)
     arrays["best_score"] = np.asarray(best[0])
     folder.mkdir(parents=True, exist_ok=True)
-    with write_aside(folder / STATE_FILE) as aside, open(aside, "wb") as file:
+    with write_aside(folder / STATE_FILE.format(stage=stage)) as aside, open(aside, "wb") as file:
         np.savez(file, **arrays)
 
 
@@ -45,7 +45,7 @@ def load_state(
     folder: Path, *, stage: int, like: State
 ) -> tuple[State, tuple[tuple[int, float, float], ...], tuple[float, Any, Any]] | None:
     """State of a stage, or None where there is none that fits."""
-    path = folder / STATE_FILE
+    path = folder / STATE_FILE.format(stage=stage)
     if not path.exists():
         return None
     with np.load(path) as stored:
@@ -66,13 +66,14 @@ def load_state(
 
 
 def save_done(folder: Path, *, stage: int, params: Any, extra: Any, restart: Restart) -> None:
-    """Write the outcome of a finished stage."""
+    """Write the outcome of a finished stage; its state is no longer needed."""
     leaves = jax.tree.leaves((params, extra))
     arrays: dict[str, Any] = {f"{i:03d}": np.asarray(x) for i, x in enumerate(leaves)}
     arrays["restart"] = np.frombuffer(json.dumps(asdict(restart)).encode(), dtype=np.uint8)
     folder.mkdir(parents=True, exist_ok=True)
     with write_aside(folder / DONE_FILE.format(stage=stage)) as aside, open(aside, "wb") as file:
         np.savez(file, **arrays)
+    (folder / STATE_FILE.format(stage=stage)).unlink(missing_ok=True)
 
 
 def load_done(folder: Path, *, stage: int, like: tuple[Any, Any]) -> tuple[Any, Any, Restart] | None:

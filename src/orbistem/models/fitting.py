@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -28,6 +29,7 @@ from orbistem.models.orbit_vae import OrbitNet
 from orbistem.models.polish import polish
 from orbistem.models.protocol import TrainingReport
 from orbistem.models.stage import StageData, run_stage
+from orbistem.models.together import Shared, side_by_side
 from orbistem.models.train import Loop
 from orbistem.models.turns import ANY_TURN, Turns, find_mirror_line, make_turns
 from orbistem.progress import Progress, Silent
@@ -66,9 +68,10 @@ def fit_one(
     seed: int,
     progress: Progress | None,
     checkpoint: Path | None,
+    threads: int | None = None,
 ) -> Fitted:
     """Fit with a given group and number of latents; see `OrbitVAE.fit`."""
-    progress = progress or Silent()
+    progress = Shared(progress or Silent())
     options = settled(options, basis, counted=counts is not None)
     if basis.signal_nats > FAINT_SIGNAL:
         counts = None
@@ -87,40 +90,33 @@ def fit_one(
     loops: dict[bool, Loop] = {}
     progress.start("train", len(starts) * scout_steps + restarts * options.train.steps)
     try:
-        scouts = [
-            run_stage(
-                data,
-                plain,
-                scout,
-                start,
-                loops,
-                seed=seed + 101 * i,
-                stage=i,
-                progress=progress,
-                checkpoint=checkpoint,
-            )
-            for i, start in enumerate(starts if scout_steps else ())
-        ]
+        train = partial(run_stage, data, loops=loops, progress=progress, checkpoint=checkpoint)
+        together = partial(side_by_side, threads=threads, progress=progress)
+        scouts = together(
+            [
+                partial(train, plain, scout, start, seed=seed + 101 * i, stage=i)
+                for i, start in enumerate(starts if scout_steps else ())
+            ]
+        )
         best = better_start(scouts) if scouts else None
         long = (starts[0],) * restarts if best is None else long_starts(best, scouts, n=restarts)
         kept_offset = None
         if data.counting is not None:
             kept_offset = data.mean if best is None else _offset(best.net)
-        mains = [
-            run_stage(
-                data,
-                options,
-                options.train,
-                start,
-                loops,
-                seed=seed + 1009 * (i + 1),
-                stage=len(starts) + i,
-                progress=progress,
-                checkpoint=checkpoint,
-                settled_offset=kept_offset,
-            )
-            for i, start in enumerate(long)
-        ]
+        mains = together(
+            [
+                partial(
+                    train,
+                    options,
+                    options.train,
+                    start,
+                    seed=seed + 1009 * (i + 1),
+                    stage=len(starts) + i,
+                    settled_offset=kept_offset,
+                )
+                for i, start in enumerate(long)
+            ]
+        )
     finally:
         progress.finish()
     # with shot noise that follows the signal the evidence has another scale than that of the scouts; and of

@@ -187,6 +187,7 @@ class OrbitVAE:
         seed: int = 0,
         progress: Progress | None = None,
         checkpoint: Path | None = None,
+        threads: int | None = None,
     ) -> tuple[OrbitVAE, TrainingReport]:
         """Train on coefficients (n, k).
 
@@ -207,11 +208,15 @@ class OrbitVAE:
             Told about each round.
         checkpoint
             Folder for the state of the training; an interrupted training goes on from there.
+        threads
+            Trainings at once; None: as many as there are cores. The model does not depend on it.
         """
         from orbistem.models.fitting import fit_one
         from orbistem.models.selection import fit_selected
 
-        fit = partial(fit_one, coefficients, basis=basis, counts=counts, seed=seed, progress=progress)
+        fit = partial(
+            fit_one, coefficients, basis=basis, counts=counts, seed=seed, progress=progress, threads=threads
+        )
         return fit_selected(fit, options=options or OrbitVAEOptions(), checkpoint=checkpoint)
 
     # ---------------------------------------------------------------- use

@@ -9,8 +9,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
-from typing import Any, Literal, NamedTuple, Protocol
+from functools import partial, wraps
+from threading import Event, Lock
+from typing import Any, Literal, NamedTuple, ParamSpec, Protocol, TypeVar
 
 import equinox as eqx
 import jax
@@ -20,6 +21,9 @@ import optax
 from jaxtyping import Array, PRNGKeyArray
 
 from orbistem.errors import OptionError
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -142,8 +146,8 @@ class Loop:
 
     def __init__(self, problem: Problem, static: Any, *, averaging: float) -> None:
         self.static = static
-        self._run = _compiled(problem, static, averaging=averaging)
-        self._score = eqx.filter_jit(problem.heldout)
+        self._run = _first_alone(_compiled(problem, static, averaging=averaging))
+        self._score = _first_alone(eqx.filter_jit(problem.heldout))
 
     def round(self, state: State, data: Any, *, options: TrainOptions) -> tuple[State, Array]:
         """One round of training on arrays of (n, …): the state after it, and the mean loss of its steps."""
@@ -234,6 +238,22 @@ def train(
         first_round_seconds=first_round,
         patterns_per_s=steps_later * options.batch / later,
     )
+
+
+def _first_alone(function: Callable[P, R]) -> Callable[P, R]:
+    """The function, whose first call, which compiles, all other threads wait for."""
+    lock, called = Lock(), Event()
+
+    @wraps(function)
+    def call(*args: P.args, **named: P.kwargs) -> R:
+        if called.is_set():
+            return function(*args, **named)
+        with lock:
+            found = function(*args, **named)
+            called.set()
+            return found
+
+    return call
 
 
 class _Steps(NamedTuple):

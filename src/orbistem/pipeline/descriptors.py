@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -18,6 +17,7 @@ from orbistem.harmonics.reduce import HarmonicsMoments, HarmonicsReduction
 from orbistem.harmonics.store import CoefficientStore
 from orbistem.pipeline.preparation import MIN_PATTERNS
 from orbistem.plan import Plan
+from orbistem.stream import cores
 from orbistem.symmetry import (
     DESCRIPTORS,
     ComponentBasis,
@@ -221,7 +221,7 @@ def _each_block(
     task: Callable[[tuple[int, NDArray[Any]]], Any], store: CoefficientStore, threads: int | None
 ) -> Iterator[Any]:
     """Results for the blocks of a store in their order; a few blocks at a time are in memory."""
-    workers = threads or os.cpu_count() or 1
+    workers = threads or cores()
     with ThreadPoolExecutor(workers) as pool:
         waiting: deque[Future[Any]] = deque()
         for block in store.blocks():

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from orbistem.config import FitConfig
-from orbistem.stream import Inline, Runner, Threads
+from orbistem.stream import Inline, Runner, Threads, cores
 
 __all__ = ["blas_of_one_thread", "default_runner"]
 
 
 def default_runner(config: FitConfig) -> Runner:
     """Threads of this machine, as many as there are cores where the user does not say."""
-    threads = config.compute.threads or _cores()
+    threads = config.compute.threads or cores()
     return Threads(threads) if threads > 1 else Inline()
 
 
@@ -25,9 +24,3 @@ def blas_of_one_thread() -> Iterator[None]:
 
     with threadpool_limits(limits=1, user_api="blas"):
         yield
-
-
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

@@ -117,6 +117,7 @@ def train_model(
         seed=config.seed,
         progress=progress,
         checkpoint=checkpoint,
+        threads=config.compute.threads,
     )
     d = vae.latent_dim
     model = TrainedModel(
