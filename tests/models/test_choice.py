@@ -15,7 +15,7 @@ from orbistem.models.choice import (
     equally_good,
     long_starts,
 )
-from orbistem.models.finish import finish, refined_evidence
+from orbistem.models.finish import finish, refined_evidence, repeat_error
 from orbistem.models.orbit import OrbitVAEOptions
 from orbistem.models.protocol import Restart
 
@@ -42,7 +42,7 @@ def outcome(start, heldout, *, seed=0, net=None):
     )
 
 
-def chosen(drawn, compared, trained):
+def chosen(drawn, compared, trained, *, bright=False):
     _, train, heldout = drawn
     return choose(
         compared,
@@ -53,6 +53,7 @@ def chosen(drawn, compared, trained):
         eigenvalue=EIGENVALUE,
         options=SETTLED,
         seed=0,
+        bright=bright,
     )
 
 
@@ -126,6 +127,37 @@ class TestChoice:
         twins = [outcome("mean", -100.0, net=net), outcome("mean", -100.0, net=replace_encoder(net, net))]
         winner, _ = chosen(drawn, [lost, *twins], [lost, *twins])
         assert winner.net is not lost.net
+
+    def test_of_bright_patterns_what_lies_near_is_equal_too(self):
+        evidence = np.array([[-100.0], [-100.6], [-101.2]]) + np.zeros((3, 50))
+        assert equally_good(evidence) == [0]
+        assert equally_good(evidence, near=1.0) == [0, 1]
+
+    def test_of_bright_patterns_the_latents_that_noise_moves_least_are_kept(self, drawn, monkeypatch):
+        net = drawn[0]
+        torn, whole = (outcome("mean", -100.0, net=replace_encoder(net, random_net(i))) for i in (8, 9))
+
+        def moved(net, *_, **__):
+            return 0.02 if net is whole.net else 0.04
+
+        monkeypatch.setattr("orbistem.models.choice.repeat_error", moved)
+        assert chosen(drawn, [torn, whole], [torn, whole], bright=True)[0].net is whole.net
+        assert chosen(drawn, [whole, torn], [whole, torn], bright=True)[0].net is whole.net
+
+    def test_a_clearly_worse_training_is_not_kept_for_its_quiet_latents(self, drawn, monkeypatch):
+        good, bad = outcome("mean", -100.0, net=drawn[0]), outcome("mean", -100.0, seed=4)
+        monkeypatch.setattr("orbistem.models.choice.repeat_error", lambda *_, **__: 0.0)
+        assert chosen(drawn, [bad, good], [bad, good], bright=True)[0].net is good.net
+
+    def test_noise_moves_the_latents_of_nothing_more_than_those_of_patterns(self, drawn):
+        net, train, _ = drawn
+        given = {"orders": orders(), "options": SETTLED, "seed": 0}
+        moved = repeat_error(net, NO_ERROR, train=train, **given)
+        assert moved == repeat_error(net, NO_ERROR, train=train, **given)
+        assert 0 < moved < 0.5
+        nothing = np.random.default_rng(1).normal(size=train.shape).astype(np.float32)
+        nothing[:, ORDER == 0, 1] = 0
+        assert repeat_error(net, NO_ERROR, train=nothing, **given) > 2 * moved
 
     def test_a_single_training_is_not_judged(self, drawn):
         only = outcome("mean", -100.0, net=drawn[0])

@@ -131,6 +131,7 @@ def fit_one(
         eigenvalue=data.eigenvalue,
         options=options,
         seed=seed,
+        bright=basis.signal_nats > FAINT_SIGNAL,
     )
     others = [o for o in mains if o.net is not winner.net] or ranked[1:]
     winner, polish_words = _polished(winner, data, options, seed=seed, progress=progress)
