@@ -138,7 +138,7 @@ def repeat_error(
     """How far latents move when the noise of one more exposure is added, over √2 times their spread.
 
     Latents that are torn, so that equal patterns lie apart, move most. Fold errors of unseen patterns of
-    graphene (24 trainings, 10⁶ electrons) follow it: 1.2 to 1.5 times as large.
+    graphene (24 trainings, 10⁶ electrons) follow it, 1.1 to 1.5 times as large.
 
     Parameters
     ----------

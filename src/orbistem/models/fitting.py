@@ -73,7 +73,8 @@ def fit_one(
     """Fit with a given group and number of latents; see `OrbitVAE.fit`."""
     progress = Shared(progress or Silent())
     options = settled(options, basis, counted=counts is not None)
-    if basis.signal_nats > FAINT_SIGNAL:
+    bright = basis.signal_nats > FAINT_SIGNAL
+    if bright:
         counts = None
     began = time.perf_counter()
     turns = _turns(coefficients, basis, options)
@@ -131,7 +132,7 @@ def fit_one(
         eigenvalue=data.eigenvalue,
         options=options,
         seed=seed,
-        bright=basis.signal_nats > FAINT_SIGNAL,
+        bright=bright,
     )
     others = [o for o in mains if o.net is not winner.net] or ranked[1:]
     winner, polish_words = _polished(winner, data, options, seed=seed, progress=progress)
@@ -159,6 +160,7 @@ def fit_one(
         heldout = np.asarray(data.heldout)
         heldout = heldout[..., 0] + 1j * heldout[..., 1]
         images = mirror_words(model, heldout, signal_nats=basis.signal_nats)
+    near = _near_words(winner, ranked, bright=bright)
     report = TrainingReport(
         steps=sum(o.restart.steps for o in ranked),
         patterns_per_s=mains[0].patterns_per_s,
@@ -170,7 +172,7 @@ def fit_one(
         agreement=agreement,
         problem=problem,
         words=(
-            *_words(scouts, mains, winner, agreement, time.perf_counter() - began),
+            *_words(scouts, mains, winner, agreement, time.perf_counter() - began, near),
             *polish_words,
             *_zero_words(model, options),
             *images,
@@ -348,12 +350,22 @@ def _zero_words(model: OrbitVAE, options: OrbitVAEOptions) -> tuple[str, ...]:
     )
 
 
+def _near_words(winner: Outcome, ranked: list[Outcome], *, bright: bool) -> tuple[str, ...]:
+    """Why a training was kept that has not the most evidence."""
+    kept, most = (max(o.restart.refined or -np.inf for o in some) for some in ([winner], ranked))
+    if not kept < most:
+        return ()
+    why = "its latents move least when noise is added" if bright else "the others agree with it most"
+    return (f"another training had {most - kept:.2f} nats per pattern more; this one was kept since {why}",)
+
+
 def _words(
     scouts: list[Outcome],
     mains: list[Outcome],
     winner: Outcome,
     agreement: float | None,
     seconds: float,
+    near: tuple[str, ...],
 ) -> tuple[str, ...]:
     said: list[str] = []
     if len(scouts) > 1:
@@ -364,9 +376,11 @@ def _words(
         )
     evidence = winner.restart.heldout if winner.restart.refined is None else winner.restart.refined
     said.append(
-        f"trained {len(scouts) + len(mains)} times ({seconds:.0f} s); kept: the parameters with the best "
-        f"held-out evidence ({evidence:.1f} nats per pattern, {winner.restart.steps} steps)"
+        f"trained {len(scouts) + len(mains)} times ({seconds:.0f} s); kept: the parameters with "
+        f"{'nearly ' if near else ''}the best held-out evidence ({evidence:.1f} nats per pattern, "
+        f"{winner.restart.steps} steps)"
     )
+    said += near
     if agreement is not None:
         said.append(f"an independent training explains {100 * agreement:.0f} % of the latent variation")
     return tuple(said)
