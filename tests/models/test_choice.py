@@ -15,7 +15,7 @@ from orbistem.models.choice import (
     equally_good,
     long_starts,
 )
-from orbistem.models.finish import finish, refined_evidence, repeat_error
+from orbistem.models.finish import Judge, finish, judge
 from orbistem.models.orbit import OrbitVAEOptions
 from orbistem.models.protocol import Restart
 
@@ -89,9 +89,8 @@ class TestStarts:
 class TestChoice:
     def judge(self, net, drawn):
         _, train, heldout = drawn
-        return refined_evidence(
-            net, NO_ERROR, train=train, heldout=heldout, orders=orders(), options=SETTLED, seed=0
-        ).mean()
+        judged = judge(net, NO_ERROR, train=train, orders=orders(), options=SETTLED, seed=0)
+        return judged.evidence(heldout).mean()
 
     def test_the_net_that_drew_the_patterns_has_more_evidence_than_others(self, drawn):
         own = self.judge(drawn[0], drawn)
@@ -137,27 +136,27 @@ class TestChoice:
         net = drawn[0]
         torn, whole = (outcome("mean", -100.0, net=replace_encoder(net, random_net(i))) for i in (8, 9))
 
-        def moved(net, *_, **__):
-            return 0.02 if net is whole.net else 0.04
+        def moved(self):
+            return 0.02 if self.infer.net is whole.net else 0.04
 
-        monkeypatch.setattr("orbistem.models.choice.repeat_error", moved)
+        monkeypatch.setattr(Judge, "repeat_error", moved)
         assert chosen(drawn, [torn, whole], [torn, whole], bright=True)[0].net is whole.net
         assert chosen(drawn, [whole, torn], [whole, torn], bright=True)[0].net is whole.net
 
     def test_a_clearly_worse_training_is_not_kept_for_its_quiet_latents(self, drawn, monkeypatch):
         good, bad = outcome("mean", -100.0, net=drawn[0]), outcome("mean", -100.0, seed=4)
-        monkeypatch.setattr("orbistem.models.choice.repeat_error", lambda *_, **__: 0.0)
+        monkeypatch.setattr(Judge, "repeat_error", lambda _: 0.0)
         assert chosen(drawn, [bad, good], [bad, good], bright=True)[0].net is good.net
 
     def test_noise_moves_the_latents_of_nothing_more_than_those_of_patterns(self, drawn):
         net, train, _ = drawn
         given = {"orders": orders(), "options": SETTLED, "seed": 0}
-        moved = repeat_error(net, NO_ERROR, train=train, **given)
-        assert moved == repeat_error(net, NO_ERROR, train=train, **given)
+        moved = judge(net, NO_ERROR, train=train, **given).repeat_error()
+        assert moved == judge(net, NO_ERROR, train=train, **given).repeat_error()
         assert 0 < moved < 0.5
         nothing = np.random.default_rng(1).normal(size=train.shape).astype(np.float32)
         nothing[:, ORDER == 0, 1] = 0
-        assert repeat_error(net, NO_ERROR, train=nothing, **given) > 2 * moved
+        assert judge(net, NO_ERROR, train=nothing, **given).repeat_error() > 2 * moved
 
     def test_a_single_training_is_not_judged(self, drawn):
         only = outcome("mean", -100.0, net=drawn[0])

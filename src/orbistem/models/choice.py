@@ -8,7 +8,7 @@ from typing import Any, TypedDict
 import numpy as np
 
 from orbistem.models.angle import Orders
-from orbistem.models.finish import agree, finish, refined_evidence, repeat_error
+from orbistem.models.finish import agree, finish, judge
 from orbistem.models.orbit import OrbitVAE, OrbitVAEOptions
 from orbistem.models.orbit_vae import OrbitNet
 from orbistem.models.protocol import Restart
@@ -90,9 +90,8 @@ def choose(
     judged = list(compared)
     winner = judged[0]
     if len(compared) > 1:
-        evidence = np.stack(
-            [refined_evidence(o.net, o.model_error, train=train, heldout=heldout, **common) for o in compared]
-        )
+        judges = [judge(o.net, o.model_error, train=train, **common) for o in compared]
+        evidence = np.stack([one.evidence(heldout) for one in judges])
         judged = [
             replace(o, restart=replace(o.restart, refined=float(row.mean())))
             for o, row in zip(compared, evidence, strict=True)
@@ -101,11 +100,7 @@ def choose(
         winner = judged[equal[0]]
         if len(equal) > 1:
             if bright:
-                moved = {
-                    i: repeat_error(judged[i].net, judged[i].model_error, train=train, **common)
-                    for i in equal
-                }
-                winner = judged[min(equal, key=lambda i: moved[i])]
+                winner = judged[min(equal, key=lambda i: judges[i].repeat_error())]
             else:
                 models = [
                     finish(

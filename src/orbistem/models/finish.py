@@ -100,60 +100,58 @@ def finish(
     )
 
 
-def refined_evidence(
+def judge(
     net: OrbitNet,
     model_error: np.ndarray,
     *,
     train: np.ndarray,
-    heldout: np.ndarray,
     orders: Orders,
     options: OrbitVAEOptions,
     seed: int,
-) -> np.ndarray:
-    """Log evidence of held-out patterns as inference sees them, nats, (n,).
+) -> Judge:
+    """A training as inference sees it, by up to 1,024 of the patterns (n, k, 2) that it was trained on.
 
     The bound that training follows contains the encoder's own error, which refinement removes, and no model
     error; it prefers trainings that ended early. Here library and model error come from the training
-    patterns, and each held-out pattern is refined.
-
-    Parameters
-    ----------
-    train, heldout
-        Coefficients (n, k, 2); up to 1,024 of each are used.
+    patterns, and each pattern that is judged is refined.
     """
-    infer, _, model_error, library = _judging(net, model_error, train, orders, options, seed)
-    judged = heldout[:FRAME_PATTERNS]
-    return np.asarray(infer.posterior(judged, model_error, library)["evidence"], np.float64)
+    some = train[_some_rows(len(train), FRAME_PATTERNS, seed)]
+    entries = evenly(some, LIBRARY_SIZE)
+    infer = _Inference(net, orders, options)
+    model_error, library = infer.settled(some, entries, model_error, encoded(net, entries))
+    return Judge(infer=infer, some=some, model_error=model_error, library=library, seed=seed)
 
 
-def repeat_error(
-    net: OrbitNet,
-    model_error: np.ndarray,
-    *,
-    train: np.ndarray,
-    orders: Orders,
-    options: OrbitVAEOptions,
-    seed: int,
-) -> float:
-    """How far latents move when the noise of one more exposure is added, over √2 times their spread.
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Judge:
+    """How good a training is; see `judge`."""
 
-    Latents that are torn, so that equal patterns lie apart, move most. Fold errors of unseen patterns of
-    graphene (24 trainings, 10⁶ electrons) follow it, 1.1 to 1.5 times as large.
+    infer: _Inference
+    some: np.ndarray
+    model_error: np.ndarray
+    library: np.ndarray
+    seed: int
 
-    Parameters
-    ----------
-    train
-        Coefficients (n, k, 2); up to 512 are used.
-    """
-    infer, some, model_error, library = _judging(net, model_error, train, orders, options, seed)
-    few = some[:REPEATED]
-    noise = np.random.default_rng(seed).standard_normal(few.shape).astype(np.float32)
-    noise[:, orders.of == 0, 1] = 0
-    before, after = (infer.posterior(one, model_error, library) for one in (few, few + noise))
-    matrix = latent_frame(before["z"], before["covariance"]).matrix
-    moved, z = (after["z"] - before["z"]) @ matrix, before["z"] @ matrix
-    spread = np.trace(np.atleast_2d(np.cov(z.T)))
-    return float(np.sqrt(np.mean(np.sum(moved**2, axis=1)) / (2 * spread + 1e-12)))
+    def evidence(self, heldout: np.ndarray) -> np.ndarray:
+        """Log evidence of up to 1,024 held-out patterns (n, k, 2), nats, (n,)."""
+        found = self.infer.posterior(heldout[:FRAME_PATTERNS], self.model_error, self.library)
+        return np.asarray(found["evidence"], np.float64)
+
+    def repeat_error(self) -> float:
+        """How far latents move when the noise of one more exposure is added, over √2 times their spread.
+
+        Latents that are torn, so that equal patterns lie apart, move most. Fold errors of unseen patterns of
+        graphene (24 trainings, 10⁶ electrons) follow it, 1.1 to 1.5 times as large.
+        """
+        few = self.some[:REPEATED]
+        noise = np.random.default_rng(self.seed).standard_normal(few.shape).astype(np.float32)
+        noise[:, self.infer.orders.of == 0, 1] = 0
+        both = few, few + noise
+        before, after = (self.infer.posterior(one, self.model_error, self.library) for one in both)
+        matrix = latent_frame(before["z"], before["covariance"]).matrix
+        moved, z = (after["z"] - before["z"]) @ matrix, before["z"] @ matrix
+        spread = np.trace(np.atleast_2d(np.cov(z.T)))
+        return float(np.sqrt(np.mean(np.sum(moved**2, axis=1)) / (2 * spread + 1e-12)))
 
 
 def encoded(net: OrbitNet, pairs: np.ndarray) -> np.ndarray:
@@ -172,22 +170,6 @@ def _some_rows(n: int, most: int, seed: int) -> np.ndarray:
 def evenly(rows: np.ndarray, most: int) -> np.ndarray:
     """At most so many of the rows, evenly spread."""
     return np.asarray(rows[np.linspace(0, len(rows) - 1, min(most, len(rows))).astype(int)])
-
-
-def _judging(
-    net: OrbitNet,
-    model_error: np.ndarray,
-    train: np.ndarray,
-    orders: Orders,
-    options: OrbitVAEOptions,
-    seed: int,
-) -> tuple[_Inference, np.ndarray, np.ndarray, np.ndarray]:
-    """Inference with a training that is judged, up to 1,024 patterns, model error and library from them."""
-    some = train[_some_rows(len(train), FRAME_PATTERNS, seed)]
-    entries = evenly(some, LIBRARY_SIZE)
-    infer = _Inference(net, orders, options)
-    model_error, library = infer.settled(some, entries, model_error, encoded(net, entries))
-    return infer, some, model_error, library
 
 
 @dataclass(frozen=True, slots=True, eq=False)

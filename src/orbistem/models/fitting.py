@@ -19,7 +19,7 @@ from orbistem.models.angle import make_orders
 from orbistem.models.angle_zero import find_angle_zero
 from orbistem.models.choice import Outcome, better_start, choose, long_starts
 from orbistem.models.counting import Counting
-from orbistem.models.finish import agree, encoded, evenly, finish, refined_evidence
+from orbistem.models.finish import agree, encoded, evenly, finish, judge
 from orbistem.models.full_products import full_products
 from orbistem.models.infer import too_little_memory
 from orbistem.models.mirror_images import mirror_words
@@ -180,15 +180,15 @@ def fit_one(
     )
 
     def evidence() -> np.ndarray:
-        return refined_evidence(
+        judged = judge(
             winner.net,
             winner.model_error,
             train=np.asarray(data.train),
-            heldout=np.asarray(data.heldout),
             orders=data.orders,
             options=options,
             seed=seed,
         )
+        return judged.evidence(np.asarray(data.heldout))
 
     return Fitted(model=model, report=report, evidence=evidence)
 
