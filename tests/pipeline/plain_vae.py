@@ -24,7 +24,9 @@ class PlainVAE:
         self.offset = np.where(order > 0, mean, 0)
 
     @classmethod
-    def fit(cls, coefficients, *, basis, counts, options, seed, progress, checkpoint: Path | None):
+    def fit(
+        cls, coefficients, *, basis, counts, options, seed, progress, checkpoint: Path | None, threads=None
+    ):
         progress.start("training", 5)
         if cls.told is not None:
             cls.told.touch()
