@@ -112,12 +112,13 @@ def training_pace(reduced: Reduced, config: FitConfig, *, seconds: float, traini
     from orbistem.models.orbit_vae import make_net
     from orbistem.models.together import Shared, side_by_side
     from orbistem.models.train import Loop, State, begin
-    from orbistem.models.turns import ANY_TURN
+    from orbistem.models.turns import make_turns
     from orbistem.pipeline.training import counted_nodes
 
     nodes = counted_nodes(reduced)
     counted = nodes is not None
-    net_options, options = settled(config.model, reduced.basis, counted=counted).net, config.model.train
+    chosen = settled(config.model, reduced.basis, counted=counted)
+    net_options, options = chosen.net, config.model.train
     if nodes is None or reduced.basis.signal_nats > FAINT_SIGNAL:
         counting = None
     else:
@@ -145,7 +146,9 @@ def training_pace(reduced: Reduced, config: FitConfig, *, seconds: float, traini
     loop = Loop(problem, static, averaging=options.averaging)
     data = jnp.asarray(pairs)
     if not trainings:
-        usual = 1 if counting is not None else usual_restarts(len(pairs), basis.n_kept, ANY_TURN)
+        usual = (
+            1 if counting is not None else usual_restarts(len(pairs), basis.n_kept, make_turns(chosen.group))
+        )
         trainings = min(usual, cores())
     states = [begin(net, problem.limit, key=key) for key in jax.random.split(key_train, trainings)]
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import zarr
 
 from orbistem.cli.app import run
 from orbistem.errors import FormatError
@@ -42,7 +43,6 @@ def test_colours_are_refused_by_name(tmp_path, rng, suffix):
 def test_advice_to_run_code_is_not_passed_on(tmp_path, capsys):
     """Other packages advise to unpickle what one trusts."""
     (tmp_path / "a.prz").write_bytes(b"x" * 50)
-    zarr = pytest.importorskip("zarr")
     store = zarr.open(str(tmp_path / "b.zarr"), "w")
     store.create_dataset("d", data=np.ones((6, 5, 12, 10)))
     about = (tmp_path / "b.zarr" / "d" / ".zarray").read_text(encoding="utf-8")

@@ -98,17 +98,14 @@ def choose(
         ]
         equal = equally_good(evidence, near=NEAR if bright else 0.0)
         winner = judged[equal[0]]
-        if len(equal) > 1:
-            if bright:
-                winner = judged[min(equal, key=lambda i: judges[i].repeat_error())]
-            else:
-                models = [
-                    finish(
-                        o.net, o.model_error, pairs=train, eigenvalue=eigenvalue, only_compared=True, **common
-                    )
-                    for o in judged
-                ]
-                winner = judged[max(equal, key=lambda i: _consent(i, models, train))]
+        if len(equal) > 1 and bright:
+            winner = judged[min(equal, key=lambda i: judges[i].repeat_error())]
+        elif len(equal) > 1:
+            models = [
+                finish(o.net, o.model_error, pairs=train, eigenvalue=eigenvalue, only_compared=True, **common)
+                for o in judged
+            ]
+            winner = judged[max(equal, key=lambda i: _consent(i, models, train))]
     nets = {id(o.net) for o in judged}
     others = [o for o in (*judged, *(o for o in trained if id(o.net) not in nets)) if o is not winner]
 

@@ -246,12 +246,13 @@ def _first_alone(function: Callable[P, R]) -> Callable[P, R]:
 
     @wraps(function)
     def call(*args: P.args, **named: P.kwargs) -> R:
-        if called.is_set():
-            return function(*args, **named)
-        with lock:
-            found = function(*args, **named)
-            called.set()
-            return found
+        if not called.is_set():
+            with lock:
+                if not called.is_set():
+                    found = function(*args, **named)
+                    called.set()
+                    return found
+        return function(*args, **named)
 
     return call
 
