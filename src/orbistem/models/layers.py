@@ -70,19 +70,19 @@ class InvariantEncoder(eqx.Module):
         width = self.bias.shape[0]
         padded = jnp.concatenate([a, jnp.zeros((n, 1, 2), a.dtype)], axis=1)
         blocks = padded[:, np.asarray(self.slots), :]  # (n, order, slot, 2)
-        blocks = jnp.moveaxis(blocks, 3, 2).reshape(n, len(self.present), -1)
+        blocks = jnp.transpose(blocks, (1, 0, 3, 2)).reshape(len(self.present), n, -1)
         re, im = self.contract
-        block = jnp.concatenate(
-            [jnp.concatenate([re, im], axis=-1), jnp.concatenate([-im, re], axis=-1)], axis=1
-        )  # complex multiplication as one real matrix: free real entries would break the invariance
-        channels = jnp.einsum("nmk,mkh->mnh", blocks, block)  # (order, n, 2 H)
-        re, im = channels[..., :width], channels[..., width:]
-        stacked = jnp.concatenate([re, im], axis=0).reshape(2 * len(self.present), n * width)
-        field = (jnp.asarray(_synthesis(self.present, n_angles)) @ stacked).reshape(n_angles * n, width)
+        # complex multiplication as real matrices (free entries would break the invariance): what makes the
+        # real parts of all orders, then the imaginary ones, (2 order, 2 slot, H)
+        parts = jnp.concatenate([jnp.concatenate([re, -im], axis=1), jnp.concatenate([im, re], axis=1)])
+        channels = jnp.einsum("mnk,mkh->mnh", jnp.concatenate([blocks, blocks]), parts)
+        waves = jnp.asarray(_synthesis(self.present, n_angles))
+        field = (waves @ channels.reshape(len(parts), n * width)).reshape(n_angles * n, width)
         field = smooth_gate(field + self.bias[None])
         for layer in self.hidden:
             field = smooth_gate(_linear(layer, field))
-        return jnp.mean(field.reshape(n_angles, n, width), axis=0)
+        mean = jnp.full((1, n_angles), 1 / n_angles, field.dtype)  # a product: XLA is slow to sum over rows
+        return (mean @ field.reshape(n_angles, n * width)).reshape(n, width)
 
 
 class Decoder(eqx.Module):

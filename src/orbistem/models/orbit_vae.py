@@ -19,6 +19,7 @@ from orbistem.models.angle import (
     noise_constant,
     overlap,
     posterior_waves,
+    times_i,
 )
 from orbistem.models.counting import Counting, gaussian_counting
 from orbistem.models.layers import Decoder, InvariantEncoder
@@ -159,9 +160,10 @@ def centred(net: OrbitNet, a: Float[Array, "n k 2"]) -> Float[Array, "n k 2"]:
 
 def turn_pairs(a: Float[Array, "n k 2"], by: Float[Array, " n"], orders: Orders) -> Float[Array, "n k 2"]:
     """Turn coefficients given as (re, im) pairs: times exp(-im by)."""
-    phase = by[:, None] * jnp.asarray(orders.of, a.dtype)[None]
-    cos, sin = jnp.cos(phase), jnp.sin(phase)
-    return jnp.stack([a[..., 0] * cos + a[..., 1] * sin, a[..., 1] * cos - a[..., 0] * sin], axis=-1)
+    phase = by[:, None] * jnp.asarray(orders.present, a.dtype)[None]
+    member = jnp.asarray(orders.member).T
+    cos, sin = jnp.cos(phase) @ member, jnp.sin(phase) @ member
+    return a * cos[..., None] - times_i(a) * sin[..., None]
 
 
 def turned_copies(
@@ -285,9 +287,9 @@ def gauge_drift(decoder: Decoder, z: Float[Array, "n d"], key: PRNGKeyArray, ord
     """
     direction = jax.random.normal(key, z.shape)
     template, change = jax.jvp(decoder, (z,), (direction,))
-    m = jnp.asarray(orders.of, z.dtype)[None]
-    along = jnp.sum(m * (change[..., 0] * template[..., 1] - change[..., 1] * template[..., 0]), axis=-1)
-    size = jnp.sum(m * m * jnp.sum(template**2, axis=-1), axis=-1)
+    m = jnp.asarray(orders.of, z.dtype)[None, :, None]
+    along = -jnp.sum(m * change * times_i(template), axis=(-2, -1))
+    size = jnp.sum(m * m * template**2, axis=(-2, -1))
     return jnp.mean((along / (size + 1.0)) ** 2)
 
 

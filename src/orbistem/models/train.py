@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial, wraps
+from functools import wraps
 from threading import Event, Lock
 from typing import Any, Literal, NamedTuple, ParamSpec, Protocol, TypeVar
 
@@ -156,7 +156,7 @@ class Loop:
         size = _steps_per_round(options)
         key, shuffle = jax.random.split(state.key)
         padded = -(-size // ROUND_UNIT) * ROUND_UNIT
-        rows = np.asarray(_batches(shuffle, n, padded, options.batch), np.int32)
+        rows = _batches(shuffle, n, padded, options.batch)
         steps = int(state.step) + np.arange(padded)
         weight = np.minimum(steps / max(options.warm_up * options.steps, 1.0), 1.0).astype(np.float32)
         plan = _Steps(rows, _rates(options, steps), weight, np.int32(size))
@@ -301,13 +301,11 @@ def _compiled(
     return run
 
 
-@partial(jax.jit, static_argnums=(1, 2, 3))
-def _batches(key: PRNGKeyArray, n: int, steps: int, batch: int) -> Array:
+def _batches(key: PRNGKeyArray, n: int, steps: int, batch: int) -> np.ndarray:
     """Row numbers for each step: as many shuffles of all patterns as needed, cut into batches."""
-    shuffles = -(-steps * batch // n)
-    keys = jax.random.split(key, shuffles)
-    rows = jax.vmap(lambda k: jax.random.permutation(k, n))(keys).reshape(-1)
-    return rows[: steps * batch].reshape(steps, batch)
+    rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
+    shuffles = [rng.permutation(n) for _ in range(-(-steps * batch // n))]
+    return np.concatenate(shuffles)[: steps * batch].reshape(steps, batch).astype(np.int32)
 
 
 def _rates(options: TrainOptions, steps: np.ndarray) -> np.ndarray:
