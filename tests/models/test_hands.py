@@ -15,7 +15,7 @@ from orbistem.models.hands import (
 )
 from orbistem.models.infer import infer_all
 from orbistem.models.layers import turned_templates
-from orbistem.models.orbit_vae import turn_pairs
+from orbistem.models.orbit_vae import OrbitNet, turn_pairs
 
 
 def test_templates_turn_as_patterns_do(rng) -> None:
@@ -31,7 +31,7 @@ def test_a_turn_of_all_templates_brings_the_hands_of_a_site_together(rng) -> Non
     _, _, a = drawn(net, rng, hand=rng.choice([-1.0, 1.0], N))
     before = infer(net, a, np.random.default_rng(1))
     common = before["hands_apart"][0]
-    moved = with_hands_together(net, np.array([common, common + 0.01, common + 2.0]), orders())
+    moved = together(net, np.array([common, common + 0.01, common + 2.0]))
     after = infer(moved, a, np.random.default_rng(1))
     np.testing.assert_allclose(after["handedness"], before["handedness"], atol=0.02)
     change = np.exp(1j * (after["hands_apart"] - before["hands_apart"] + common))
@@ -42,9 +42,37 @@ def test_a_turn_of_all_templates_brings_the_hands_of_a_site_together(rng) -> Non
 @pytest.mark.parametrize("name", ["SO2", "D4"])
 def test_other_groups_leave_no_turn_to_choose(name) -> None:
     net = net_of(name)
-    assert with_hands_together(net, np.full(9, 1.0), orders()) is net
+    assert together(net, np.full(9, 1.0)) is net
     free = net_of("O2")
-    assert with_hands_together(free, np.zeros(0), orders()) is free
+    assert together(free, np.zeros(0)) is free
+
+
+def test_where_few_sites_are_in_doubt_all_count_by_how_like_their_mirror_images_they_are(rng) -> None:
+    net = net_of("O2")
+    apart = np.concatenate([np.full(20, 0.4), np.full(80, 1.4)])
+    doubted = np.arange(100) < 20
+    all_count = together(net, apart, doubted=doubted)
+    by_likeness = together(net, apart, doubted=doubted, like=np.where(doubted, 1.0, 0.1))
+    z = jnp.asarray(rng.normal(size=(5, 2)), jnp.float32)
+    for moved, turn, other in ((all_count, 0.7, 0.2), (by_likeness, 0.2, 0.7)):
+        off, off_other = (
+            float(jnp.linalg.norm(moved.decoder(z) - turned_templates(net.decoder, by, orders())(z)))
+            for by in (turn, other)
+        )
+        assert off < 0.05 * off_other  # a step of the turns that are tried
+
+
+def together(
+    net: OrbitNet, apart: np.ndarray, *, doubted: np.ndarray | None = None, like: np.ndarray | None = None
+) -> OrbitNet:
+    """All sites in doubt, and all like their mirror images, unless said otherwise."""
+    return with_hands_together(
+        net,
+        apart,
+        doubted=np.ones(len(apart), bool) if doubted is None else doubted,
+        like=np.ones(len(apart)) if like is None else like,
+        orders=orders(),
+    )
 
 
 def test_a_hand_in_doubt_counts_as_the_template(rng) -> None:

@@ -83,8 +83,13 @@ def finish(
             found = infer.posterior(some, model_error, library, prior)
             frame = latent_frame(found["z"][::step], found["covariance"][::step])
             hand_doubt = find_doubt(found["odds"], found["unlike"], found["size"])
-            either = np.abs(found["odds"]) < border_of_doubt(found["size"], MOST_DOUBT)
-            net = with_hands_together(net, found["hands_apart"][either], orders)
+            net = with_hands_together(
+                net,
+                found["hands_apart"],
+                doubted=np.abs(found["odds"]) < border_of_doubt(found["size"], MOST_DOUBT),
+                like=np.clip(1 - found["unlike"] / np.maximum(found["size"], 1e-9), 0, 1),
+                orders=orders,
+            )
         else:
             found = infer.posterior(few, model_error, library, prior)
             frame = latent_frame(found["z"], found["covariance"])

@@ -38,6 +38,11 @@ DOUBT_PRICE = 0.05
 """What a site costs that is seen as the template though it may have a hand, in sites on the border."""
 TURNS_TRIED, TOGETHER_RAD = 720, 0.1
 """Turns of the templates that are compared, and within what two angles of a site count as one."""
+FEW_IN_DOUBT, ROUGHLY_RAD = 0.25, 0.3
+"""Share of sites in doubt below which all count, and within what their two angles then count as one: of the
+516 positions of a Siemens star 50 are in doubt and agree on no turn; by all of them the angle follows the
+spokes better (eight trainings, resultant: 0.909 to 0.984 before, 0.936 to 0.986 after). Of graphene and MoS₂
+two thirds are in doubt."""
 
 
 def border_of_doubt(size: Any, share: Any) -> Any:
@@ -81,21 +86,31 @@ def find_doubt(odds: np.ndarray, unlike: np.ndarray, size: np.ndarray) -> float:
     return float(shares[int(np.argmin(near + DOUBT_PRICE * doubted))])
 
 
-def with_hands_together(net: OrbitNet, apart: np.ndarray, orders: Orders) -> OrbitNet:
+def with_hands_together(
+    net: OrbitNet, apart: np.ndarray, *, doubted: np.ndarray, like: np.ndarray, orders: Orders
+) -> OrbitNet:
     """Templates turned so that the angle is the same for both hands of as many sites in doubt as can be.
 
     A turn of all templates by g brings the two angles of a site nearer by 2 g, so of mirror lines that differ
-    by where they lie one kind can be without a jump.
+    by where they lie one kind can be without a jump. Where few sites are in doubt, all count.
 
     Parameters
     ----------
     apart
-        Angle as the template minus that as its mirror image, of sites on or near mirror lines, (n,) rad.
+        Angle as the template minus that as its mirror image, (n,) rad.
+    doubted
+        Which sites lie on or near mirror lines, (n,) bool.
+    like
+        How like its mirror image each site's template is, 0 to 1, (n,): what it counts where all do.
     """
     if not (net.turns.mirrors and net.turns.free and len(apart)):
         return net
+    few = float(doubted.mean()) < FEW_IN_DOUBT
+    weight, width = (like, ROUGHLY_RAD) if few else (doubted.astype(np.float64), TOGETHER_RAD)
+    if not weight.any():
+        return net
     tried = np.linspace(-np.pi, np.pi, TURNS_TRIED, endpoint=False)
-    alike = np.exp((np.cos(apart[:, None] - tried) - 1) / TOGETHER_RAD**2).sum(axis=0)
+    alike = weight @ np.exp((np.cos(apart[:, None] - tried) - 1) / width**2)
     by = float(tried[int(np.argmax(alike))]) / 2
     turned: OrbitNet = eqx.tree_at(lambda n: n.decoder, net, turned_templates(net.decoder, by, orders))
     return turned
