@@ -127,6 +127,14 @@ class TestChoice:
         winner, _ = chosen(drawn, [lost, *twins], [lost, *twins])
         assert winner.net is not lost.net
 
+    def test_of_equal_trainings_one_that_began_as_the_first_is_kept(self, drawn):
+        net = drawn[0]
+        usual = outcome("mean", -100.0, net=replace_encoder(net, random_net(9)))
+        others = [outcome("zero", -100.0, net=net), outcome("zero", -100.0, net=replace_encoder(net, net))]
+        assert chosen(drawn, [usual, *others], [usual, *others])[0].net is usual.net
+        worse = outcome("mean", -100.0, seed=4)
+        assert chosen(drawn, [worse, *others], [worse, *others])[0].net is not worse.net
+
     def test_of_bright_patterns_what_lies_near_is_equal_too(self):
         evidence = np.array([[-100.0], [-100.6], [-101.2]]) + np.zeros((3, 50))
         assert equally_good(evidence) == [0]

@@ -82,7 +82,10 @@ def choose(
 ) -> tuple[Outcome, list[Outcome]]:
     """The training with the best held-out evidence after refinement; all, best first.
 
-    Of those within one standard error of the best, the one wins with which the other trainings agree most.
+    Of those within one standard error of the best, the one wins with which the other trainings agree most, of
+    those that began as the first did where there are any: another static part may pin the angle (cryo scan:
+    of six trainings from the scan mean four wind about three or four of the four particles, of two from zero
+    none, with evidence alike).
     Where patterns are bright, of those that lie so near or within `NEAR` the one wins whose latents move
     least when noise is added to the patterns: torn latents move most.
     """
@@ -101,11 +104,12 @@ def choose(
         if len(equal) > 1 and bright:
             winner = judged[min(equal, key=lambda i: judges[i].repeat_error())]
         elif len(equal) > 1:
+            usual = [i for i in equal if judged[i].restart.start == judged[0].restart.start] or equal
             models = [
                 finish(o.net, o.model_error, pairs=train, eigenvalue=eigenvalue, only_compared=True, **common)
                 for o in judged
             ]
-            winner = judged[max(equal, key=lambda i: _consent(i, models, train))]
+            winner = judged[max(usual, key=lambda i: _consent(i, models, train))]
     nets = {id(o.net) for o in judged}
     others = [o for o in (*judged, *(o for o in trained if id(o.net) not in nets)) if o is not winner]
 
