@@ -14,7 +14,7 @@ from orbistem.models.orbit_vae import OrbitNet
 from orbistem.models.protocol import Restart
 
 START_MARGIN = 2.0
-"""Nats per pattern by which a short training must be better to overrule the usual start."""
+"""Nats per pattern by which a training must be better to overrule the usual start."""
 HOPELESS_MARGIN = 10.0
 """A start whose short training lies this many nats per pattern behind is not tried again (SrTiO3: 18
 nats, star: 120; long trainings made up for none of it)."""
@@ -82,10 +82,10 @@ def choose(
 ) -> tuple[Outcome, list[Outcome]]:
     """The training with the best held-out evidence after refinement; all, best first.
 
-    Of those within one standard error of the best, the one wins with which the other trainings agree most, of
-    those that began as the first did where there are any: another static part may pin the angle (cryo scan:
-    of six trainings from the scan mean four wind about three or four of the four particles, of two from zero
-    none, with evidence alike).
+    Of those within one standard error of the best, the one wins with which the other trainings agree most; of
+    faint patterns one that began as the first did, unless others are better by `START_MARGIN`: another static
+    part may pin the angle (cryo scan: of six trainings from the scan mean four wind about three or four of
+    the four particles, of two from zero none, with 0.1 nats more or less).
     Where patterns are bright, of those that lie so near or within `NEAR` the one wins whose latents move
     least when noise is added to the patterns: torn latents move most.
     """
@@ -99,17 +99,17 @@ def choose(
             replace(o, restart=replace(o.restart, refined=float(row.mean())))
             for o, row in zip(compared, evidence, strict=True)
         ]
-        equal = equally_good(evidence, near=NEAR if bright else 0.0)
+        rows = list(range(len(judged))) if bright else _unless_clearly_worse(judged)
+        equal = [rows[i] for i in equally_good(evidence[rows], near=NEAR if bright else 0.0)]
         winner = judged[equal[0]]
         if len(equal) > 1 and bright:
             winner = judged[min(equal, key=lambda i: judges[i].repeat_error())]
         elif len(equal) > 1:
-            usual = [i for i in equal if judged[i].restart.start == judged[0].restart.start] or equal
             models = [
                 finish(o.net, o.model_error, pairs=train, eigenvalue=eigenvalue, only_compared=True, **common)
                 for o in judged
             ]
-            winner = judged[max(usual, key=lambda i: _consent(i, models, train))]
+            winner = judged[max(equal, key=lambda i: _consent(i, models, train))]
     nets = {id(o.net) for o in judged}
     others = [o for o in (*judged, *(o for o in trained if id(o.net) not in nets)) if o is not winner]
 
@@ -118,6 +118,14 @@ def choose(
         return value is not None, outcome.restart.heldout if value is None else value
 
     return winner, [winner, *sorted(others, key=rank, reverse=True)]
+
+
+def _unless_clearly_worse(judged: list[Outcome]) -> list[int]:
+    """Trainings that began as the first did, or all where these are behind by more than `START_MARGIN`."""
+    refined = [-np.inf if o.restart.refined is None else o.restart.refined for o in judged]
+    usual = [i for i, o in enumerate(judged) if o.restart.start == judged[0].restart.start]
+    behind = max(refined) - max(refined[i] for i in usual)
+    return usual if behind <= START_MARGIN else list(range(len(judged)))
 
 
 def equally_good(evidence: np.ndarray, *, near: float = 0.0) -> list[int]:

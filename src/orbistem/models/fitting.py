@@ -363,7 +363,11 @@ def _near_words(winner: Outcome, ranked: list[Outcome], *, bright: bool) -> tupl
     kept, most = (max(o.restart.refined or -np.inf for o in some) for some in ([winner], ranked))
     if not kept < most:
         return ()
-    why = "its latents move least when noise is added" if bright else "others that began as it did agree most"
+    why = (
+        "its latents move least when noise is added"
+        if bright
+        else "it began from the usual background or agrees more with the others"
+    )
     return (f"another training had {most - kept:.2f} nats per pattern more; this one was kept since {why}",)
 
 
