@@ -27,7 +27,9 @@ REPORT = TrainingReport(
 
 
 class Model:
-    def __init__(self, options, active):
+    def __init__(self, options, active, longer):
+        steps = round(longer * options.train.steps)
+        self.options = replace(options, train=replace(options.train, steps=steps))
         self.group, self.active, self.latent_dim = options.group, active, options.net.latent_dim
 
 
@@ -36,7 +38,7 @@ def fits():
     """Fits whose evidence is given by group and number of latents; what was fitted is noted."""
     tried = []
 
-    def start(evidence, *, dead=(), trained=(), restarts=None):
+    def start(evidence, *, dead=(), trained=(), restarts=None, longer=1.0):
         def fit(*, options, checkpoint):
             key = (options.group, options.net.latent_dim)
             tried.append((*key, checkpoint))
@@ -44,7 +46,7 @@ def fits():
                 restarts.append(options.restarts)
             active = np.array([key[1] not in dead] + [True] * (key[1] - 1))
             return Fitted(
-                model=Model(options, active),
+                model=Model(options, active, longer),
                 report=replace(REPORT, restarts=trained) if trained else REPORT,
                 evidence=lambda: NOISE + evidence.get(key, 0.0),
             )
@@ -144,12 +146,13 @@ def test_mirror_images_are_asked_about_with_a_latent_less_too(fits, fewer, chose
     assert any("site and 2 latents against without" in one for one in report.words)
 
 
+@pytest.mark.parametrize("longer", [1.0, 1.75])
 @pytest.mark.parametrize(("long", "asked"), [(1, [0, 0, 0, 3]), (2, [0, 0, 0])])
-def test_what_was_chosen_is_trained_again_where_one_training_chose_it(fits, long, asked, tmp_path):
+def test_what_was_chosen_is_trained_again_where_one_training_chose_it(fits, long, asked, longer, tmp_path):
     one = Restart(
         start="mean",
         seed=0,
-        steps=OrbitVAEOptions().train.steps,
+        steps=round(longer * OrbitVAEOptions().train.steps),
         heldout=0.0,
         curve_step=(),
         curve_train=(),
@@ -157,7 +160,7 @@ def test_what_was_chosen_is_trained_again_where_one_training_chose_it(fits, long
     )
     restarts = []
     trained = (replace(one, steps=1), *[one] * long)
-    fit, tried = fits({("SO2", 2): -2.0}, trained=trained, restarts=restarts)
+    fit, tried = fits({("SO2", 2): -2.0}, trained=trained, restarts=restarts, longer=longer)
     model, report = chosen(fit, latent_dim=0, checkpoint=tmp_path)
     assert [one[1] for one in tried[:3]] == [3, 4, 2]
     assert restarts == asked

@@ -86,7 +86,7 @@ def fit_selected(
         if best is usual:
             best = _other_latents(usual, attempt, words, step=-1)
     model = best.fitted.model
-    long = [one for one in best.fitted.report.restarts if one.steps == options.train.steps]
+    long = [one for one in best.fitted.report.restarts if one.steps == model.options.train.steps]
     if len(long) == 1 and not options.restarts:
         words.append(f"group {model.group} with {model.latent_dim} latents was then trained {CHOSEN} times")
         best = attempt(model.group, model.latent_dim, restarts=CHOSEN)

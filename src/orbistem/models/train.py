@@ -33,7 +33,7 @@ class TrainOptions:
     Parameters
     ----------
     steps
-        Gradient steps; 1.75 times as many where the noise is a guess.
+        Gradient steps; `OrbitVAE` takes 1.75 times as many where the noise is a guess.
     batch
         Patterns per step; 0: 256, or 128 of a small scan.
     learning_rate
