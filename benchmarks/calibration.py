@@ -8,7 +8,8 @@ are two others, which it has not seen. Exit status 1 where a figure falls short.
 Chi-square: squared residuals against the patterns that the model predicts, over what shot noise of the
 predicted counts lets expect; over all pixels with the weight 1/f̄, and over the kept coefficients, where the
 freedoms of latents and angle are taken off. Coverage: share of patterns whose latent lies within one stated
-standard deviation of that of the noise-free pattern, latent by latent.
+standard deviation of that of the noise-free pattern, latent by latent; beside it the share within one of the
+template nearest to the noise-free pattern.
 """
 
 from __future__ import annotations
@@ -101,12 +102,15 @@ def _nearest(
 
 
 def coverage(
-    model: TrainedModel, counts: np.ndarray, clean: np.ndarray, *, as_measured: bool = False
+    model: TrainedModel, counts: np.ndarray, clean: np.ndarray, *, nearest: bool = False
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Share of draws within one sd of the noise-free pattern's latent; median miss over that stated."""
+    """Share of draws within one sd of the noise-free pattern's latent; median miss over that stated.
+
+    nearest: of the template nearest to it instead.
+    """
     noisy = model.encode(counts)
     expected = model.expected_coefficients(clean)
-    known = model.encode_coefficients(expected).z if as_measured else nearest_latents(model, expected)
+    known = nearest_latents(model, expected) if nearest else model.encode_coefficients(expected).z
     still = np.tile(np.asarray(known, np.float64), (len(counts) // len(clean), 1))
     away = np.abs(np.asarray(noisy.z, np.float64) - still) / np.asarray(noisy.z_sd, np.float64)
     good = np.isfinite(away).all(axis=1)
@@ -145,16 +149,16 @@ def run(clean: np.ndarray, dose: float, draws: int, seed: int, table: Table) -> 
     table.line("chi-square, kept coefficients: highest", value, want=("<=", CHI_SQUARE[1]))
     electrons = truth.electrons.astype(np.float32)
     covered, miss = coverage(model, counts, electrons)
-    covered_drawn, _ = coverage(model, counts, electrons, as_measured=True)
+    covered_nearest, _ = coverage(model, counts, electrons, nearest=True)
     spread = np.asarray(found.z, np.float64).std(axis=0) / np.median(found.z_sd, axis=0)
-    for i, (share, ratio, drawn, size) in enumerate(zip(covered, miss, covered_drawn, spread, strict=True)):
+    for i, (share, ratio, nearest, size) in enumerate(
+        zip(covered, miss, covered_nearest, spread, strict=True)
+    ):
         if size > 2:  # in use
             table.line(f"latent {i + 1}: within one sd, lowest", float(share), want=(">=", COVERAGE[0]))
             table.line(f"latent {i + 1}: within one sd, highest", float(share), want=("<=", COVERAGE[1]))
             table.line(f"latent {i + 1}: median miss over that stated", float(ratio))
-            table.line(
-                f"latent {i + 1}: within one sd of the clean pattern encoded as measured", float(drawn)
-            )
+            table.line(f"latent {i + 1}: within one sd of the nearest template", float(nearest))
 
 
 def main() -> int:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +21,7 @@ from orbistem.models.hands import (
 from orbistem.models.infer import encode_batch, infer_all
 from orbistem.models.orbit import LIBRARY_SIZE, LatentFrame, OrbitVAE, OrbitVAEOptions
 from orbistem.models.orbit_vae import OrbitNet, centred
+from orbistem.models.scatter import scatter_of_repeats
 
 CALIBRATIONS = 2
 """Steps of the model error towards its fixed point; the third one changes it by less than 0.02."""
@@ -93,6 +95,10 @@ def finish(
         else:
             found = infer.posterior(few, model_error, library, prior)
             frame = latent_frame(found["z"], found["covariance"])
+        prior = around(library, frame.matrix, frame.activity)  # as the model will have it
+        posterior = partial(infer.posterior, model_error=model_error, library=library, prior=prior)
+        scatter = scatter_of_repeats(posterior, infer.net, found, model_error, frame, orders, seed=seed)
+        frame = replace(frame, scatter=scatter)
     return OrbitVAE(
         net,
         model_error=np.asarray(model_error),

@@ -116,11 +116,22 @@ class OrbitVAEOptions:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LatentFrame:
-    """Affine map between the net's latents and the reported ones: y = (z - centre) @ matrix."""
+    """Affine map between the net's latents and the reported ones: y = (z - centre) @ matrix.
+
+    Attributes
+    ----------
+    centre, matrix
+        (d,), (d, d).
+    activity
+        (d,), spread over the scan in units of the median posterior sd.
+    scatter
+        (d,), sd of repeated measurements over that of the posterior; None: taken for equal.
+    """
 
     centre: np.ndarray
     matrix: np.ndarray
     activity: np.ndarray
+    scatter: np.ndarray | None = None
 
     @property
     def inverse(self) -> np.ndarray:
@@ -229,10 +240,13 @@ class OrbitVAE:
         hand = found["handedness"].astype(np.float32) if self._net.turns.mirrors else None
         angle = found["angle"] + self.zero_of(z, hand)
         variance = np.einsum("nij,ik,jk->nk", found["covariance"], matrix, matrix)
+        sd = np.sqrt(np.maximum(variance, 0))
+        if self._frame.scatter is not None:
+            sd = sd * self._frame.scatter
         freedom = float(self._orders.freedom.sum()) - self.latent_dim - 1
         return Encoding(
             z=z,
-            z_sd=np.sqrt(np.maximum(variance, 0)).astype(np.float32),
+            z_sd=sd.astype(np.float32),
             angle=np.mod(angle, 2 * np.pi).astype(np.float32),
             angle_sd=found["angle_sd"].astype(np.float32),
             angle_order=found["angle_order"].astype(np.int32),

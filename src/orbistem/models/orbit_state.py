@@ -51,6 +51,8 @@ def state_of(
         "counting.waves": np.asarray(counting.waves),
         "counting.electrons": np.asarray(counting.electrons),
     }
+    if frame.scatter is not None:
+        arrays["frame.scatter"] = frame.scatter
     values = {
         "options": asdict(options),
         "mirror_rad": net.turns.mirror_rad,
@@ -102,6 +104,7 @@ def model_of(arrays: dict[str, np.ndarray], values: dict[str, Any]) -> OrbitVAE:
             centre=arrays["frame.centre"],
             matrix=arrays["frame.matrix"],
             activity=arrays["frame.activity"],
+            scatter=arrays.get("frame.scatter"),
         ),
         orders=orders,
         eigenvalue=arrays["eigenvalue"],
@@ -139,6 +142,8 @@ def _require_shapes(arrays: dict[str, np.ndarray]) -> None:
         "counting.waves": (nodes, 2 * k),
         "counting.electrons": (nodes,),
     }
+    if "frame.scatter" in arrays:  # files of before have none
+        want["frame.scatter"] = (latents,)
     for name, shape in want.items():
         kind = "iu" if name == "order" else "f"
         if arrays[name].shape != shape or arrays[name].dtype.kind not in kind or 0 in arrays["library"].shape:

@@ -15,9 +15,10 @@ class Encoding:
     Parameters
     ----------
     z, z_sd
-        Latent vector and its posterior standard deviation, shape (n, latent_dim). The unit of each
-        latent is its own median posterior sd over the scan that the model was fitted to, so a
-        difference of 10 is ten standard deviations.
+        Latent vector and its standard deviation, shape (n, latent_dim). The unit of each latent is its own
+        median posterior sd over the scan that the model was fitted to, so a difference of 10 is ten standard
+        deviations. z_sd is that of repeated measurements of a site where a model knows it (`OrbitVAE`, for
+        latents in use), else that of the posterior.
     angle, angle_sd
         Angle of the highest posterior peak in [0, 2π) and the width of that peak, shape (n,), radian.
     angle_order

@@ -31,7 +31,7 @@ MIN_SD = 1e-6
 
 LONG_NAMES = {
     "latent": "what the local structure is, whichever way it is turned",
-    "latent_sd": "standard deviation of latent",
+    "latent_sd": "standard deviation of latent in repeated measurements",
     "angle": "angle of the local structure, from +kx to +ky",
     "angle_sd": "standard deviation of angle: width of one peak of its posterior",
     "angle_order": "rotation order of the site; 0: no preferred angle",
