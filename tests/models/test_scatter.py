@@ -35,9 +35,10 @@ def test_repeats_lie_within_one_sd_of_the_noise_free_pattern_as_often_as_they_sh
     library = infer.posterior(pairs, NO_ERROR, encoded(net, pairs))["mode"]
     found = infer.posterior(pairs, NO_ERROR, library)
     frame = latent_frame(found["z"], found["covariance"])
+    library = infer.sharpened(pairs, NO_ERROR, library, frame)
     prior = around(library, frame.matrix, frame.activity)
     posterior = partial(infer.posterior, model_error=NO_ERROR, library=library, prior=prior)
-    scatter = scatter_of_repeats(posterior, net, found, NO_ERROR, frame, orders(), seed=0)
+    scatter = scatter_of_repeats(posterior, net, library, NO_ERROR, frame, orders(), seed=0)
     model = OrbitVAE(
         net,
         model_error=NO_ERROR,
@@ -51,25 +52,27 @@ def test_repeats_lie_within_one_sd_of_the_noise_free_pattern_as_often_as_they_sh
     known = model.encode(clean).z
     again = [model.encode(measured(clean, rng)) for _ in range(2)]
     away = np.concatenate([np.abs(one.z - known) / one.z_sd for one in again])
-    np.testing.assert_allclose((away <= 1).mean(axis=0), 0.68, atol=0.05)
-    assert ((away * scatter <= 1).mean(axis=0) > 0.75).all()  # by the posterior's own sd
+    share, by_posterior = (away <= 1).mean(axis=0), (away * scatter <= 1).mean(axis=0)
+    # library entries lie beside these few sites, and repeats of their templates scatter a tenth more
+    assert ((share > 0.63) & (share < 0.77)).all()
+    assert (by_posterior > share + 0.07).all()
 
 
 def test_a_latent_that_is_not_in_use_keeps_the_sd_of_its_posterior() -> None:
     frame = LatentFrame(centre=np.zeros(2), matrix=np.eye(2), activity=np.array([9.0, 1.5]))
-    z = np.zeros((16, 2), np.float32)
-    found = {"z": z, "angle": np.zeros(16), "covariance": np.tile(np.eye(2), (16, 1, 1))}
-    given = []
+    given: list[np.ndarray] = []
 
     def posterior(pairs: np.ndarray) -> dict[str, np.ndarray]:
         given.append(pairs)
-        return found | {"z": z + 0.25 * (len(given) == 3)}
+        moved = np.full((len(pairs), 2), 0.25 * (len(given) == 2))
+        return {"z": moved, "covariance": np.tile(np.eye(2), (len(pairs), 1, 1))}
 
-    scatter = scatter_of_repeats(posterior, net_of("SO2"), found, NO_ERROR, frame, orders(), seed=0)
+    library = np.zeros((16, 2), np.float32)
+    scatter = scatter_of_repeats(posterior, net_of("SO2"), library, NO_ERROR, frame, orders(), seed=0)
     np.testing.assert_allclose(scatter, [0.25, 1.0])
-    noise = given[2] - given[1]
-    assert np.all(noise[:, ORDER == 0, 1] == 0)  # order 0 is real
-    assert 0.8 < noise[:, ORDER > 0].std() < 1.2
+    noise = given[1].reshape(-1, 16, len(ORDER), 2) - given[0]
+    assert np.all(noise[..., ORDER == 0, 1] == 0)  # order 0 is real
+    assert 0.8 < noise[:, :, ORDER > 0].std() < 1.2
 
 
 def test_scatter_is_stored_and_models_without_it_load() -> None:

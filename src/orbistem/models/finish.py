@@ -97,7 +97,7 @@ def finish(
             frame = latent_frame(found["z"], found["covariance"])
         prior = around(library, frame.matrix, frame.activity)  # as the model will have it
         posterior = partial(infer.posterior, model_error=model_error, library=library, prior=prior)
-        scatter = scatter_of_repeats(posterior, infer.net, found, model_error, frame, orders, seed=seed)
+        scatter = scatter_of_repeats(posterior, infer.net, library, model_error, frame, orders, seed=seed)
         frame = replace(frame, scatter=scatter)
     return OrbitVAE(
         net,

@@ -16,8 +16,8 @@ from orbistem.models.angle import Orders
 from orbistem.models.orbit import ACTIVE_RATIO, LatentFrame
 from orbistem.models.orbit_vae import OrbitNet, centred, turn_pairs
 
-REPEATED = 512
-"""Templates that are measured again; their share within one sd is then known to 0.02."""
+REPEATED, DRAWS = 256, 2
+"""Templates that are measured again, and how often; their share within one sd is then known to 0.02."""
 ONE_SD = 0.6827
 """Share of a Gaussian within one standard deviation."""
 LEAST = 1e-3
@@ -26,7 +26,7 @@ LEAST = 1e-3
 def scatter_of_repeats(
     posterior: Callable[[np.ndarray], dict[str, np.ndarray]],
     net: OrbitNet,
-    found: dict[str, np.ndarray],
+    library: np.ndarray,
     model_error: np.ndarray,
     frame: LatentFrame,
     orders: Orders,
@@ -42,25 +42,23 @@ def scatter_of_repeats(
     ----------
     posterior
         Inference as patterns get it, from coefficients (n, k, 2).
-    found
-        What it found for patterns of the scan, of which up to `REPEATED` have their templates repeated.
+    library
+        Latents spread over the scan, (entry, d): up to `REPEATED` of their templates are repeated.
     model_error
         (k,), counts as noise.
     """
-    rows = np.linspace(0, len(found["z"]) - 1, min(REPEATED, len(found["z"]))).astype(int)
-    angle = jnp.asarray(found["angle"][rows], jnp.float32)
-    offset = -np.asarray(centred(net, jnp.zeros((1, len(orders.of), 2))))
-
-    def drawn(z: np.ndarray) -> np.ndarray:
-        template = net.counting.mean(net.decoder(jnp.asarray(z, jnp.float32)))
-        return np.asarray(turn_pairs(template, angle, orders) + offset)
-
-    # the latents of templates are spread less by noise than those of patterns
-    still = drawn(posterior(drawn(found["z"][rows]))["z"])
-    noise = np.random.default_rng(seed).standard_normal(still.shape) * np.sqrt(1 + model_error)[:, None]
-    noise[:, orders.of == 0, 1] = 0
-    before, after = posterior(still), posterior((still + noise).astype(np.float32))
-    moved = np.abs((after["z"] - before["z"]) @ frame.matrix)
+    rng = np.random.default_rng(seed)
+    z = library[np.linspace(0, len(library) - 1, min(REPEATED, len(library))).astype(int)]
+    template = net.counting.mean(net.decoder(jnp.asarray(z, jnp.float32)))
+    if net.turns.free:
+        angle = rng.uniform(0, 2 * np.pi, len(z))
+        template = turn_pairs(template, jnp.asarray(angle, jnp.float32), orders)
+    still = np.asarray(template - centred(net, jnp.zeros((1, *template.shape[1:]))))
+    noise = rng.standard_normal((DRAWS, *still.shape)) * np.sqrt(1 + model_error)[:, None]
+    noise[..., orders.of == 0, 1] = 0
+    before = posterior(still)["z"]
+    after = posterior((still + noise).astype(np.float32).reshape(-1, *still.shape[1:]))
+    moved = np.abs((after["z"] - np.tile(before, (DRAWS, 1))) @ frame.matrix)
     variance = np.einsum("nij,ik,jk->nk", after["covariance"], frame.matrix, frame.matrix)
     ratio = np.quantile(moved / np.sqrt(np.maximum(variance, LEAST**2)), ONE_SD, axis=0)
     return np.where(frame.activity >= ACTIVE_RATIO, np.maximum(ratio, LEAST), 1.0)
