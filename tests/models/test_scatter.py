@@ -9,7 +9,7 @@ from models.small import EIGENVALUE, OPTIONS, ORDER, as_complex, as_pairs, order
 from models.test_turns import NO_ERROR, net_of
 
 from orbistem.models.empirical import around
-from orbistem.models.finish import _Inference, encoded, finish, latent_frame
+from orbistem.models.finish import _Inference, encoded, evenly, finish, latent_frame
 from orbistem.models.orbit import LatentFrame, OrbitVAE, OrbitVAEOptions
 from orbistem.models.scatter import scatter_of_repeats
 
@@ -38,7 +38,7 @@ def test_repeats_lie_within_one_sd_of_the_noise_free_pattern_as_often_as_they_sh
     library = infer.sharpened(pairs, NO_ERROR, library, frame)
     prior = around(library, frame.matrix, frame.activity)
     posterior = partial(infer.posterior, model_error=NO_ERROR, library=library, prior=prior)
-    scatter = scatter_of_repeats(posterior, net, library, NO_ERROR, frame, orders(), seed=0)
+    scatter = scatter_of_repeats(posterior, net, evenly(library, 256), NO_ERROR, frame, orders(), seed=0)
     model = OrbitVAE(
         net,
         model_error=NO_ERROR,

@@ -21,7 +21,7 @@ from orbistem.models.hands import (
 from orbistem.models.infer import encode_batch, infer_all
 from orbistem.models.orbit import LIBRARY_SIZE, LatentFrame, OrbitVAE, OrbitVAEOptions
 from orbistem.models.orbit_vae import OrbitNet, centred
-from orbistem.models.scatter import scatter_of_repeats
+from orbistem.models.scatter import scatter_of_repeats, unit_noise
 
 CALIBRATIONS = 2
 """Steps of the model error towards its fixed point; the third one changes it by less than 0.02."""
@@ -31,6 +31,8 @@ FRAME_PATTERNS = 1024
 """Patterns whose posterior sets the reported latent frame, or judges a training."""
 REPEATED = 512
 """Patterns that are encoded with noise added, to see whether a training's latents hold."""
+SCATTERED = 256
+"""Templates whose repeats set `latent_sd`; with two of each the share within one sd is known to 0.02."""
 ENCODED = 256
 """Patterns that are encoded at once."""
 
@@ -77,7 +79,7 @@ def finish(
         model_error, library = infer.settled(some, entries, model_error, library)
     found = infer.posterior(few, model_error, library)
     frame = latent_frame(found["z"], found["covariance"])
-    hand_doubt = USUAL_DOUBT
+    hand_doubt, prior = USUAL_DOUBT, None
     if not only_compared:
         library = infer.sharpened(entries, model_error, library, frame)
         prior = around(library, frame.matrix, frame.activity)
@@ -97,7 +99,9 @@ def finish(
             frame = latent_frame(found["z"], found["covariance"])
         prior = around(library, frame.matrix, frame.activity)  # as the model will have it
         posterior = partial(infer.posterior, model_error=model_error, library=library, prior=prior)
-        scatter = scatter_of_repeats(posterior, infer.net, library, model_error, frame, orders, seed=seed)
+        scatter = scatter_of_repeats(
+            posterior, infer.net, evenly(library, SCATTERED), model_error, frame, orders, seed=seed
+        )
         frame = replace(frame, scatter=scatter)
     return OrbitVAE(
         net,
@@ -108,6 +112,7 @@ def finish(
         eigenvalue=eigenvalue,
         options=options,
         hand_doubt=hand_doubt,
+        prior=prior,
     )
 
 
@@ -155,9 +160,8 @@ class Judge:
         graphene (24 trainings, 10⁶ electrons) follow it, 1.1 to 1.5 times as large.
         """
         few = self.some[:REPEATED]
-        noise = np.random.default_rng(self.seed).standard_normal(few.shape).astype(np.float32)
-        noise[:, self.infer.orders.of == 0, 1] = 0
-        both = few, few + noise
+        noise = unit_noise(few.shape, self.infer.orders, np.random.default_rng(self.seed))
+        both = few, few + noise.astype(np.float32)
         before, after = (self.infer.posterior(one, self.model_error, self.library) for one in both)
         matrix = latent_frame(before["z"], before["covariance"]).matrix
         moved, z = (after["z"] - before["z"]) @ matrix, before["z"] @ matrix

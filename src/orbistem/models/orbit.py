@@ -17,7 +17,7 @@ from orbistem.harmonics.count_nodes import CountNodes
 from orbistem.harmonics.steerable_pca import SteerableBasis
 from orbistem.models.angle import Orders
 from orbistem.models.angle_zero import AngleZero, AngleZeroName, polar_azimuth, require_angle_zero
-from orbistem.models.empirical import around
+from orbistem.models.empirical import Prior, around
 from orbistem.models.full_products import full_products
 from orbistem.models.hands import USUAL_DOUBT
 from orbistem.models.infer import encode_batch, infer_all
@@ -138,6 +138,11 @@ class LatentFrame:
         """From reported latents to the net's: z = y @ inverse + centre."""
         return np.asarray(np.linalg.inv(self.matrix))
 
+    def posterior_sd(self, covariance: np.ndarray) -> np.ndarray:
+        """Standard deviations (n, d) of reported latents whose covariance in the net's is (n, d, d)."""
+        variance = np.einsum("nij,ik,jk->nk", covariance, self.matrix, self.matrix)
+        return np.asarray(np.sqrt(np.maximum(variance, 0)))
+
 
 class OrbitVAE:
     """A trained model of one scan. Immutable; NumPy in, NumPy out.
@@ -158,6 +163,7 @@ class OrbitVAE:
         options: OrbitVAEOptions,
         zero: AngleZero | None = None,
         hand_doubt: float = USUAL_DOUBT,
+        prior: Prior | None = None,
     ) -> None:
         self._net = net
         self._model_error = model_error
@@ -168,7 +174,7 @@ class OrbitVAE:
         self._options = options
         self._zero = zero
         self._hand_doubt = hand_doubt
-        self._prior = around(library, frame.matrix, frame.activity)
+        self._prior = around(library, frame.matrix, frame.activity) if prior is None else prior
 
     @property
     def latent_dim(self) -> int:
@@ -235,12 +241,10 @@ class OrbitVAE:
     def encode(self, coefficients: np.ndarray) -> Encoding:
         """Latents, angle and evidence of coefficients (n, k)."""
         found = self._infer(coefficients)
-        matrix = self._frame.matrix
-        z = ((found["z"] - self._frame.centre) @ matrix).astype(np.float32)
+        z = ((found["z"] - self._frame.centre) @ self._frame.matrix).astype(np.float32)
         hand = found["handedness"].astype(np.float32) if self._net.turns.mirrors else None
         angle = found["angle"] + self.zero_of(z, hand)
-        variance = np.einsum("nij,ik,jk->nk", found["covariance"], matrix, matrix)
-        sd = np.sqrt(np.maximum(variance, 0))
+        sd = self._frame.posterior_sd(found["covariance"])
         if self._frame.scatter is not None:
             sd = sd * self._frame.scatter
         freedom = float(self._orders.freedom.sum()) - self.latent_dim - 1
@@ -293,6 +297,7 @@ class OrbitVAE:
             options=replace(self._options, angle_zero=name),
             zero=zero,
             hand_doubt=self._hand_doubt,
+            prior=self._prior,
         )
 
     @property

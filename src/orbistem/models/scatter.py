@@ -16,8 +16,8 @@ from orbistem.models.angle import Orders
 from orbistem.models.orbit import ACTIVE_RATIO, LatentFrame
 from orbistem.models.orbit_vae import OrbitNet, centred, turn_pairs
 
-REPEATED, DRAWS = 256, 2
-"""Templates that are measured again, and how often; their share within one sd is then known to 0.02."""
+DRAWS = 2
+"""How often each template is measured again."""
 ONE_SD = 0.6827
 """Share of a Gaussian within one standard deviation."""
 LEAST = 1e-3
@@ -26,7 +26,7 @@ LEAST = 1e-3
 def scatter_of_repeats(
     posterior: Callable[[np.ndarray], dict[str, np.ndarray]],
     net: OrbitNet,
-    library: np.ndarray,
+    latents: np.ndarray,
     model_error: np.ndarray,
     frame: LatentFrame,
     orders: Orders,
@@ -42,23 +42,28 @@ def scatter_of_repeats(
     ----------
     posterior
         Inference as patterns get it, from coefficients (n, k, 2).
-    library
-        Latents spread over the scan, (entry, d): up to `REPEATED` of their templates are repeated.
+    latents
+        Of the templates that are repeated, spread over the scan, (n, d).
     model_error
         (k,), counts as noise.
     """
     rng = np.random.default_rng(seed)
-    z = library[np.linspace(0, len(library) - 1, min(REPEATED, len(library))).astype(int)]
-    template = net.counting.mean(net.decoder(jnp.asarray(z, jnp.float32)))
+    template = net.counting.mean(net.decoder(jnp.asarray(latents, jnp.float32)))
     if net.turns.free:
-        angle = rng.uniform(0, 2 * np.pi, len(z))
+        angle = rng.uniform(0, 2 * np.pi, len(latents))
         template = turn_pairs(template, jnp.asarray(angle, jnp.float32), orders)
     still = np.asarray(template - centred(net, jnp.zeros((1, *template.shape[1:]))))
-    noise = rng.standard_normal((DRAWS, *still.shape)) * np.sqrt(1 + model_error)[:, None]
-    noise[..., orders.of == 0, 1] = 0
+    noise = unit_noise((DRAWS, *still.shape), orders, rng) * np.sqrt(1 + model_error)[:, None]
     before = posterior(still)["z"]
     after = posterior((still + noise).astype(np.float32).reshape(-1, *still.shape[1:]))
     moved = np.abs((after["z"] - np.tile(before, (DRAWS, 1))) @ frame.matrix)
-    variance = np.einsum("nij,ik,jk->nk", after["covariance"], frame.matrix, frame.matrix)
-    ratio = np.quantile(moved / np.sqrt(np.maximum(variance, LEAST**2)), ONE_SD, axis=0)
+    stated = np.maximum(frame.posterior_sd(after["covariance"]), LEAST)
+    ratio = np.quantile(moved / stated, ONE_SD, axis=0)
     return np.where(frame.activity >= ACTIVE_RATIO, np.maximum(ratio, LEAST), 1.0)
+
+
+def unit_noise(shape: tuple[int, ...], orders: Orders, rng: np.random.Generator) -> np.ndarray:
+    """Noise of coefficients (…, k, 2): variance 1 for each real degree of freedom; order 0 is real."""
+    noise = rng.standard_normal(shape)
+    noise[..., orders.of == 0, 1] = 0
+    return noise
